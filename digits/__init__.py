@@ -1,0 +1,1 @@
+"""What the scripts share: the network, the data, reading pictures and reporting."""

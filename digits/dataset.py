@@ -1,0 +1,194 @@
+"""Folders of class sub-folders, or drawn digits -> tf.data.
+
+One pixel convention everywhere: uint8, 0 is background, 255 is ink, single channel. Only the last step before the
+network makes floats of it, and as many channels as the network takes.
+"""
+
+import hashlib
+import math
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from digits import mnist, strokes
+from digits.console import UserError, import_tensorflow, progress
+
+MNIST_FOLDER = Path("Mnist_dataset")
+DRAWN = {"train": (60_000, 1), "test": (10_000, 2)}  # how many, and the seed
+IGNORED = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}  # left by systems
+PNG_28_28_GREY = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes([0, 0, 0, 28, 0, 0, 0, 28, 8, 0])  # how it starts
+
+
+class Images(NamedTuple):
+    """One split of a data set: files not yet read, or pixels."""
+
+    classes: list  # names, str
+    labels: np.ndarray  # int64 N, indices into classes
+    files: np.ndarray  # str N paths, or uint8 N×28×28×1 pixels
+
+
+def find(data):
+    """Return (name, folder) of a data set; the folder of drawn digits is None.
+
+    data: "mnist" (made in Mnist_dataset/ where it is missing), "drawn", a folder with train/ and test/, or None for
+    MNIST with drawn digits in its place where it cannot be had. Raises UserError.
+    """
+    if data == "drawn":
+        return "drawn", None
+    if data not in (None, "mnist"):
+        return Path(data).resolve().name, Path(data)
+    try:
+        if not MNIST_FOLDER.is_dir():
+            mnist.make(MNIST_FOLDER)
+        return "mnist", MNIST_FOLDER
+    except mnist.Unavailable as error:
+        if data == "mnist":
+            raise UserError(
+                f"{MNIST_FOLDER}/ is missing and MNIST cannot be had ({error}); put its four IDX files "
+                "into a folder and set MNIST_DIR to it, or train on drawn digits with --data drawn"
+            ) from error
+        print("MNIST cannot be had here (--data mnist says why): using drawn digits, as --data drawn", file=sys.stderr)
+        return "drawn", None
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def load(folder, split):
+    """Return the Images of a split, "train" or "test", of a folder, or of drawn digits for None. Raises UserError."""
+    if folder is None:
+        pixels, labels = strokes.draw(*DRAWN[split])
+        return Images([str(digit) for digit in range(10)], labels, pixels)
+    folder = folder / split
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a data set has train/<class>/*.png and test/<class>/*.png")
+    classes = [entry.name for entry in _entries(folder) if entry.is_dir()]
+    paths = [[str(path) for path in _entries(folder / name)] for name in classes]
+    if len(classes) < 2:
+        raise UserError(f"{folder}: found {len(classes)} class folders; at least 2 are needed, one for each class")
+    for name, found in zip(classes, paths, strict=True):
+        if not found:
+            raise UserError(f"{folder / name}: no images in it; add some, or delete the folder")
+    labels = np.repeat(np.arange(len(classes)), [len(found) for found in paths])
+    return Images(classes, labels, np.concatenate(paths))
+
+
+def _entries(folder):
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name.lower() not in IGNORED)
+
+
+def hold_out(images, fraction):
+    """Split into (training, validation) Images, the same each time, with `fraction` of each class for validation."""
+    rng = np.random.default_rng(0)
+    held_out = np.zeros(len(images.labels), bool)
+    for label in range(len(images.classes)):
+        mine = rng.permutation(np.flatnonzero(images.labels == label))
+        held_out[mine[: min(round(fraction * len(mine)), len(mine) - 1)]] = True
+    return tuple(Images(images.classes, images.labels[m], images.files[m]) for m in (~held_out, held_out))
+
+
+def decode(images):
+    """Return a cached, filled tf.data.Dataset of (uint8 28×28×1, int64 label), decoded in parallel.
+
+    Raises UserError for a file that is not a 28×28 8-bit grey PNG.
+    """
+    import_tensorflow()
+    import tensorflow as tf
+
+    def decode_png(path, label):
+        data = tf.io.read_file(path)
+        tf.debugging.assert_equal(tf.strings.substr(data, 0, len(PNG_28_28_GREY)), PNG_28_28_GREY)
+        return tf.ensure_shape(tf.io.decode_png(data), (28, 28, 1)), label
+
+    dataset = tf.data.Dataset.from_tensor_slices((images.files, images.labels))
+    if images.files.ndim > 1:  # pixels already
+        return dataset
+    dataset = dataset.map(decode_png, num_parallel_calls=tf.data.AUTOTUNE).cache()
+    try:
+        for _ in progress(dataset.batch(500), "Reading images", total=math.ceil(len(images.labels) / 500)):
+            pass
+    except tf.errors.OpError as error:
+        _name_the_bad_file(images.files)
+        raise UserError(f"reading the images failed: {error.message}") from error
+    return dataset
+
+
+def _name_the_bad_file(paths):
+    for path in paths:
+        try:
+            header = Path(path).read_bytes()[: len(PNG_28_28_GREY)]
+            with Image.open(path) as image:
+                image.load()
+            found = f"a {image.width}×{image.height} {image.format} of mode {image.mode}"
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            header, found = b"", "not an image, or a damaged one"
+        if header != PNG_28_28_GREY:
+            raise UserError(f"{path}: {found}; every file must be a 28×28 8-bit grey PNG (mode L)")
+
+
+def fingerprint(*datasets):
+    """SHA-256 of the pixels and labels of datasets of (image, label), in their order."""
+    digest = hashlib.sha256()
+    for dataset in datasets:
+        for pixels, labels in dataset.batch(1000).as_numpy_iterator():
+            digest.update(pixels.tobytes() + labels.tobytes())
+    return digest.hexdigest()
+
+
+def training_batches(dataset, batch_size, channels, augment, seed, first_epoch, epochs):
+    """Batches of first_epoch … epochs - 1, as (float32 n×28×28×channels, int64 n): shuffled anew each epoch, augmented.
+
+    The order and the augmentation of an epoch follow from the seed and the epoch alone.
+    """
+    import tensorflow as tf
+
+    size = len(dataset)
+    steps = math.ceil(size / batch_size)
+
+    def prepare(step, batch):
+        pixels, labels = tf.cast(batch[0], tf.float32), batch[1]
+        if augment:
+            pixels = distort(pixels, augment, seed=(seed, step))
+        return tf.repeat(pixels, channels, axis=-1), labels
+
+    batches = dataset.shuffle(size, seed=seed).batch(batch_size).repeat(epochs)
+    batches = batches.enumerate().skip(first_epoch * steps)
+    return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(dataset, channels, batch_size=1000):
+    """Batches of all images in order, as (float32 n×28×28×channels, int64 n)."""
+    import tensorflow as tf
+
+    batches = dataset.batch(batch_size)
+    batches = batches.map(lambda pixels, labels: (tf.repeat(tf.cast(pixels, tf.float32), channels, axis=-1), labels))
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def distort(pixels, strength, seed):
+    """Apply one random affine transform to each image: float32 n×28×28×1 -> the same.
+
+    strength 1: up to ±15° rotation, ±15 % width and height, ±0.2 shear, ±2.5 pixels shift; each grows with strength.
+    """
+    import tensorflow as tf
+
+    count = tf.shape(pixels)[0]
+    random = strength * tf.random.stateless_uniform((6, count), seed, -1, 1)
+    angle, shear = math.radians(15) * random[0], 0.2 * random[1]
+    width, height = tf.exp(math.log(1.15) * random[2]), tf.exp(math.log(1.15) * random[3])
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    # Where output pixel (x, y) comes from: (a x + b y + c, d x + e y + f), turning about the centre (13.5, 13.5).
+    a, b = width * cos, width * (shear * cos - sin)
+    d, e = height * sin, height * (shear * sin + cos)
+    c, f = 13.5 * (1 - a - b) + 2.5 * random[4], 13.5 * (1 - d - e) + 2.5 * random[5]
+    zero = tf.zeros(count)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=pixels,
+        transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=1),
+        output_shape=(28, 28),
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )

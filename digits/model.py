@@ -1,0 +1,101 @@
+"""The networks, and the files they are kept in.
+
+    cnn       28×28×3  three convolutions, global average pooling, dropout    94,538 parameters
+    dense128  28×28×1  two convolutions, 128 dense units, dropout            225,034 parameters
+    dense64   28×28×1  two convolutions, 64 dense units                      121,930 parameters
+
+All take raw pixels (0 background, 255 ink) and scale them themselves, so that nothing can be scaled twice.
+"""
+
+import keras
+from keras import layers
+
+from digits.console import UserError, check_model_file, whole_file
+
+
+def build(network, classes=10, dropout=None, l2=0.0):
+    """Return an uncompiled Keras model: float32 N×28×28×channels pixels, 0-255 -> N×classes probabilities.
+
+    dropout: rate, 0-1; None: the network's own (cnn 0.5, dense128 0.25). dense64 has no dropout.
+    l2: weight of the L2 penalty on the convolution kernels of cnn.
+    """
+    if network == "cnn":
+        return _conv_gap_dropout(classes, 0.5 if dropout is None else dropout, l2)
+    if network == "dense128":
+        return _conv_flatten_dense(128, classes, 0.25 if dropout is None else dropout)
+    if network == "dense64":
+        return _conv_flatten_dense(64, classes, 0.0)
+    raise ValueError(f"no network is called {network!r}")
+
+
+def _conv_gap_dropout(classes, dropout, l2):
+    def convolution(filters):
+        return layers.Conv2D(
+            filters,
+            kernel_size=3,
+            activation="relu",
+            kernel_initializer="he_normal",
+            kernel_regularizer=keras.regularizers.L2(l2),
+        )
+
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 3)),
+            layers.Rescaling(1 / 255),
+            convolution(32),
+            layers.MaxPooling2D(),
+            convolution(64),
+            layers.MaxPooling2D(),
+            convolution(128),
+            layers.GlobalAveragePooling2D(),
+            layers.Dropout(dropout),
+            layers.Dense(classes, activation="softmax"),
+        ],
+        name="cnn",
+    )
+
+
+def _conv_flatten_dense(units, classes, dropout):
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(units, activation="relu"),
+            *([layers.Dropout(dropout)] if dropout else []),
+            layers.Dense(classes, activation="softmax"),
+        ],
+        name=f"dense{units}",
+    )
+
+
+def save(model, path):
+    """Write the model to a .keras file, whole or not at all, as float32 and without compile state."""
+    plain = keras.Sequential.from_config(model.get_config())
+    plain.set_weights(model.get_weights())
+    with whole_file(path) as temporary:
+        plain.save(temporary)
+
+
+def load(path):
+    """Return the Keras model in a .keras file. Raises UserError for a file that the scripts cannot use."""
+    check_model_file(path)
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises nearly any type for a file that is not as it expects
+        raise UserError(f"{path}: Keras cannot open it: {str(error).splitlines()[0]}") from error
+    first = next((layer for layer in model.layers if not isinstance(layer, layers.InputLayer)), None)
+    if model.input_shape not in ((None, 28, 28, 1), (None, 28, 28, 3)) or len(model.output_shape) != 2:
+        raise UserError(
+            f"{path}: takes {model.input_shape} and gives {model.output_shape}, not 28×28 pixels to classes"
+        )
+    if not isinstance(first, layers.Rescaling):
+        raise UserError(
+            f"{path}: does not scale its pixels itself, so it expects them divided by 255 and would misread ours; "
+            "put layers.Rescaling(1 / 255) first in it and save it again"
+        )
+    return model

@@ -1,0 +1,151 @@
+"""Metrics and figures.
+
+Matplotlib is imported where a figure is drawn: a program that asks for JSON does not wait for it.
+"""
+
+import numpy as np
+
+from digits.console import whole_file
+
+
+def metrics(labels, probabilities, classes):
+    """Compare probabilities (float N×classes) with true labels (int N); return a dict that json can write.
+
+    accuracy (0-1), loss (mean cross-entropy, natural logarithm), correct, total, per_class {name: precision, recall,
+    f1 (all 0-1, 0 where undefined), support}, and confusion_matrix (rows true, columns predicted).
+    """
+    predicted = probabilities.argmax(1)
+    matrix = np.zeros((len(classes), len(classes)), int)
+    np.add.at(matrix, (labels, predicted), 1)
+    hits, support, claimed = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    precision, recall = hits / np.maximum(claimed, 1), hits / np.maximum(support, 1)
+    f1 = 2 * hits / np.maximum(support + claimed, 1)
+    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    columns = zip(classes, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
+    return {
+        "accuracy": float(hits.sum() / len(labels)),
+        "loss": float(-np.log(np.maximum(likelihood, 1e-7)).mean()),
+        "correct": int(hits.sum()),
+        "total": len(labels),
+        "per_class": {c: {"precision": p, "recall": r, "f1": f, "support": s} for c, p, r, f, s in columns},
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def as_text(result):
+    """The metrics as two tables: per class, and the confusion matrix."""
+    names = list(result["per_class"])
+    wide = max(5, *map(len, names))
+    lines = [f"{'class':>{wide}}  precision   recall       F1  support"]
+    for name, row in result["per_class"].items():
+        scores = "  ".join(f"{100 * row[key]:6.2f}%" for key in ("precision", "recall", "f1"))
+        lines.append(f"{name:>{wide}}    {scores}  {row['support']:7,}")
+    cell = max(wide, len(str(np.max(result["confusion_matrix"])))) + 1
+    lines += ["", "Confusion matrix (rows true, columns predicted):"]
+    lines.append(" " * wide + "".join(f"{name:>{cell}}" for name in names))
+    for name, row in zip(names, result["confusion_matrix"], strict=True):
+        lines.append(f"{name:>{wide}}" + "".join(f"{count or '.':>{cell}}" for count in row))
+    return "\n".join(lines)
+
+
+def curves_figure(history):
+    """Accuracy and loss over the epochs, from a list of dicts with the keys of Keras's logs."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    for axis, key in zip(axes, ("accuracy", "loss"), strict=True):
+        for prefix, label in (("", "training (augmented, with dropout)"), ("val_", "validation")):
+            if prefix + key in history[0]:
+                axis.plot(epochs, [row[prefix + key] for row in history], ".-", label=label)
+        axis.set(xlabel="epoch", title=key.capitalize())
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    axes[0].set_ylabel("accuracy")
+    axes[1].set_ylabel("cross-entropy + L2 penalty")
+    axes[1].set_yscale("log")
+    return figure
+
+
+def confusion_figure(result):
+    """The confusion matrix as a heat map; the colours show the share of each true class, in steps of ten."""
+    from matplotlib import pyplot as plt
+    from matplotlib.colors import LogNorm
+
+    names, matrix = list(result["per_class"]), np.array(result["confusion_matrix"])
+    side = max(6, 0.55 * len(names))
+    figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    share = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    image = axis.imshow(np.maximum(share, 0.03), cmap="Blues", norm=LogNorm(0.03, 100))
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        colour = "white" if share[row, column] > 5 else "black"
+        axis.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=colour, fontsize=8)
+    axis.set_xticks(range(len(names)), names)
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.set_title(f"{100 * result['accuracy']:.2f}% of {result['total']:,} right")
+    bar = figure.colorbar(image, label="share of the true class", shrink=0.8, ticks=[0.1, 1, 10, 100])
+    bar.ax.set_yticklabels(["0.1%", "1%", "10%", "100%"])
+    return figure
+
+
+def grid_figure(pixels, labels, probabilities, classes, rows, columns, title):
+    """A grid of images, uint8 n×28×28×1, with predicted and true label; mistakes in red."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(rows, columns, figsize=(1.8 * columns, 2 * rows + 0.5), layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, label, row in zip(axes.flat, pixels, labels, probabilities, strict=False):
+        axis.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=255)
+        text = f"{classes[row.argmax()]} ({100 * row.max():.1f}%), true {classes[label]}"
+        axis.set_title(text, fontsize=9, color="black" if row.argmax() == label else "crimson")
+    figure.suptitle(title)
+    return figure
+
+
+def prediction_figure(rows):
+    """A row for each (picture, Reading, title): the picture, what the network saw, and a bar for each probability."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(len(rows), 3, figsize=(9, 3 * len(rows) + 0.3), squeeze=False, layout="constrained")
+    for (left, middle, right), (picture, reading, title) in zip(axes, rows, strict=True):
+        left.imshow(picture)
+        left.set_title(title, fontsize=10)
+        left.axis("off")
+        middle.axis("off")
+        if reading.image is None:
+            middle.set_title("no ink found", fontsize=10)
+        else:
+            middle.imshow(reading.image[..., 0], cmap="gray", vmin=0, vmax=255)
+            middle.set_title("what the network sees", fontsize=10)
+        names, values = list(reading.probabilities), [100 * p for p in reading.probabilities.values()]
+        colours = ["tab:orange" if name == reading.prediction else "tab:blue" for name in names]
+        right.bar(names, values, color=colours)
+        right.set(ylim=(0, 100), ylabel="probability, %")
+    return figure
+
+
+def save(figure, path):
+    """Write a figure to a PNG file, whole or not at all."""
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def has_screen():
+    """Whether Matplotlib can open windows here."""
+    from matplotlib import pyplot as plt
+    from matplotlib.backends import BackendFilter, backend_registry
+
+    backend = plt.get_backend().lower()
+    return backend in backend_registry.list_builtin(BackendFilter.INTERACTIVE)
+
+
+def show():
+    """Show the open figures and wait until they are closed, where there is a screen; then forget them."""
+    from matplotlib import pyplot as plt
+
+    if has_screen():
+        plt.show()
+    plt.close("all")

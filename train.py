@@ -1,0 +1,305 @@
+"""Learn the digits in Mnist_dataset/ and save mnist_cnn.keras.
+
+    python train.py                                # MNIST, the small exact network, about five minutes on 2 cores
+    python train.py --epochs 4                     # a first good network in about 45 seconds
+    python train.py --data letters --network dense64   # your own images in letters/{train,test}/<class>/*.png
+    python train.py --resume                       # go on after Ctrl-C, a crash or a power cut
+
+Writes, beside each other: the model (.keras), how it was trained and what it scored (.json), a line for each epoch
+(_log.csv) and the curves (_curves.png). A model that is replaced is kept as <model>.previous.keras.
+"""
+
+import csv
+import json
+import math
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import evaluate
+from digits import dataset, report
+from digits.console import Parser, UserError, add_model_flags, import_tensorflow, keep_previous, number, run, whole_file
+
+DATA = None  # "mnist", "drawn" or a folder; None: MNIST, or drawn digits where MNIST cannot be had
+NETWORK = "cnn"  # "cnn", "dense128" or "dense64"
+EPOCHS = 25  # times that each training image is seen
+BATCH_SIZE = 64  # images a step
+LEARNING_RATE = None  # peak of the one-cycle schedule; None: follows from the epochs, see peak_rate()
+DROPOUT = None  # rate, 0-1; None: the network's own (cnn 0.5, dense128 0.25, dense64 none)
+L2 = 1e-5  # weight of the L2 penalty on the convolutions of cnn
+AUGMENT = None  # strength of the random affine transforms; None: follows from the epochs, see augment_strength()
+VALIDATION_SPLIT = 1 / 12  # share of the training images held out: 5,000 of MNIST's 60,000
+SEED = 0  # same seed, same machine: same weights
+MODEL = None  # model file; None: <data>_<network>.keras
+
+WARM_UP = 0.1  # share of the steps in which the learning rate rises to its peak
+
+
+def peak_rate(epochs):
+    return 3e-3 * (30 / epochs) ** 0.25  # a short run needs larger steps
+
+
+def augment_strength(epochs):
+    return min(1, (epochs / 30) ** 0.5)  # a long run sees each image often enough for stronger changes
+
+
+def one_cycle(peak, steps):
+    """Linear warm-up to the peak, then a cosine to zero (L. Smith, N. Topin, "Super-convergence", 2018)."""
+    import keras
+
+    warm_up = int(WARM_UP * steps)
+    return keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=peak, warmup_steps=warm_up)
+
+
+def new_network(settings, classes):
+    """The network before its first step: the same for the same settings."""
+    import keras
+
+    from digits import model
+
+    keras.utils.set_random_seed(settings["seed"])
+    return model.build(settings["network"], classes, settings["dropout"], settings["l2"])
+
+
+def train(network, training, validation, settings, checkpoint=None, resume=None, log=None):
+    """Train an uncompiled Keras model in place; return the history, a list with a dict for each epoch.
+
+    training, validation: tf.data.Dataset of (uint8 28×28×1, label), as from dataset.decode(); validation or None.
+    settings: dict with epochs, batch_size, learning_rate, augment, seed.
+    checkpoint: file to which each finished epoch is saved. resume: Checkpoint to go on from. log: CSV file.
+    """
+    import keras
+
+    epochs, seed = settings["epochs"], settings["seed"]
+    history = list(resume["history"]) if resume else []
+    steps = math.ceil(len(training) / settings["batch_size"])
+    optimizer = keras.optimizers.Adam(one_cycle(settings["learning_rate"], steps * epochs))
+    network.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    optimizer.build(network.trainable_variables)
+    variables = network.weights + optimizer.variables
+    if resume:
+        for variable, value in zip(variables, resume["values"], strict=True):
+            variable.assign(value)
+    channels = network.input_shape[-1]
+    batches = dataset.training_batches(
+        training, settings["batch_size"], channels, settings["augment"], seed, len(history), epochs
+    )
+
+    class EachEpoch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.start = time.monotonic()
+            for layer in network.layers:
+                if isinstance(layer, keras.layers.Dropout):  # its noise, too, follows from seed and epoch alone
+                    layer.seed_generator.state.assign([seed, 1_000_000 * epoch])
+
+        def on_epoch_end(self, epoch, logs=None):
+            row = {"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}}
+            row["seconds"] = round(time.monotonic() - self.start, 2)
+            history.append(row)
+            if checkpoint:
+                write_checkpoint(checkpoint, settings, history, variables)
+            if log:
+                write_log(log, history)
+            if not sys.stdout.isatty():
+                print(epoch_line(row, epochs), flush=True)
+
+    network.fit(
+        batches,
+        epochs=epochs,
+        initial_epoch=len(history),
+        steps_per_epoch=steps,
+        shuffle=False,
+        validation_data=validation and dataset.evaluation_batches(validation, channels),
+        callbacks=[EachEpoch()],
+        verbose=1 if sys.stdout.isatty() else 0,
+    )
+    return history
+
+
+def epoch_line(row, epochs):
+    scores = "  ".join(
+        f"{key} {100 * row[key]:.2f}%" if key.endswith("accuracy") else f"{key} {row[key]:.4f}"
+        for key in ("loss", "accuracy", "val_loss", "val_accuracy")
+        if key in row
+    )
+    return f"epoch {row['epoch']:{len(str(epochs))}}/{epochs}  {scores}  {row['seconds']:.1f} s"
+
+
+def write_log(path, history):
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, history[0])
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def write_checkpoint(path, settings, history, variables):
+    about = json.dumps({"settings": settings, "history": history})
+    arrays = {f"variable_{place}": np.asarray(variable) for place, variable in enumerate(variables)}
+    with whole_file(path) as temporary:
+        np.savez(temporary, about=about, **arrays)
+
+
+def read_checkpoint(path):
+    """Return a dict with settings, history and values (the variables of network and optimizer). Raises UserError."""
+    if not path.exists():
+        raise UserError(f"--resume: there is no {path}, so no finished epoch to go on from; start without --resume")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            about = json.loads(str(archive["about"]))
+            values = [archive[f"variable_{place}"] for place in range(len(archive.files) - 1)]
+        return {"settings": about["settings"], "history": about["history"], "values": values}
+    except Exception as error:  # a damaged file makes NumPy and zipfile raise nearly any type
+        raise UserError(f"{path}: damaged ({error}); start again without --resume") from error
+
+
+def save(network, path, about):
+    """Write model and .json, each whole or not at all; keep those they replace as <model>.previous.*"""
+    from digits import model
+
+    description = path.with_suffix(".json")
+    keep_previous(path)
+    keep_previous(description)
+    model.save(network, path)
+    with whole_file(description) as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def parse_args(argv, defaults=None):
+    parser = Parser(__doc__)
+    add_model_flags(parser, DATA, NETWORK, MODEL)
+    parser.add_argument("--seed", type=number(int, 0, 2**31 - 1), default=SEED, help="(default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch of this model's run")
+    parser.add_argument("--no-test", action="store_true", help="leave the test set unread, to compare settings")
+    # The training
+    add = parser.add_argument
+    add("--epochs", type=number(int, 1, 100_000), default=EPOCHS, help="(default: %(default)s)")
+    add("--batch-size", type=number(int, 1, 1_000_000), default=BATCH_SIZE, help="images a step (default: %(default)s)")
+    rate = "peak of the one-cycle schedule (default: follows from the epochs, 3e-3 · ⁴√(30 / epochs))"
+    add("--learning-rate", type=number(float, 0, 10, open_low=True), default=LEARNING_RATE, help=rate)
+    dropout = "rate, 0-1 (default: the network's own: cnn 0.5, dense128 0.25, dense64 none)"
+    add("--dropout", type=number(float, 0, 1, open_high=True), default=DROPOUT, help=dropout)
+    add("--l2", type=number(float, 0, 1), default=L2, help="weight of the L2 penalty of cnn (default: %(default)s)")
+    augment = "strength of the random transforms, 0-3 (default: follows from the epochs, √(epochs / 30), at most 1)"
+    add("--augment", type=number(float, 0, 3), default=AUGMENT, help=augment)
+    held_out = "share of the training images held out, 0-1 (default: 1/12)"
+    add("--validation-split", type=number(float, 0, 1, open_high=True), default=VALIDATION_SPLIT, help=held_out)
+    parser.set_defaults(**(defaults or {}))
+    return parser.parse_args(argv)
+
+
+SETTINGS = ("network", "epochs", "batch_size", "learning_rate", "dropout", "l2", "augment", "validation_split", "seed")
+
+
+def settings_of(argv, resume):
+    """The settings as a dict, those left open filled in; those of the interrupted run where one is resumed."""
+    args = parse_args(argv, resume["settings"] if resume else {})
+    if args.learning_rate is None:
+        args.learning_rate = round(peak_rate(args.epochs), 6)
+    if args.augment is None:
+        args.augment = round(augment_strength(args.epochs), 3)
+    settings = {key: getattr(args, key) for key in SETTINGS}
+    for key in SETTINGS if resume else ():
+        if settings[key] != resume["settings"][key]:
+            flag = "--" + key.replace("_", "-")
+            raise UserError(f"{flag}: the run to resume has {resume['settings'][key]}; leave {flag} out")
+    return settings
+
+
+def load_images(folder, no_test):
+    """The Images for training and, unless no_test, for the test."""
+    images = dataset.load(folder, "train")
+    if no_test:
+        return images, None
+    test_images = dataset.load(folder, "test")
+    if test_images.classes != images.classes:
+        raise UserError(
+            f"{folder / 'test'}: has other classes than the training images; make them agree, or use --no-test"
+        )
+    return images, test_images
+
+
+def work(argv):
+    args = parse_args(argv)
+    if args.model and (args.model.suffix != ".keras" or not args.model.absolute().parent.is_dir()):
+        raise UserError(f"--model: {args.model} must end in .keras, in a folder that exists")
+    name, folder = dataset.find(args.data)
+    path = args.model or Path(f"{name}_{args.network}.keras")
+    checkpoint = path.with_suffix(".checkpoint.npz")
+    resume = read_checkpoint(checkpoint) if args.resume else None
+    settings = settings_of(argv, resume)
+    images, test_images = load_images(folder, args.no_test)
+    parts = dataset.hold_out(images, settings["validation_split"])
+    sizes = {"training": len(parts[0].labels), "validation": len(parts[1].labels)}
+    print(f"Model: {path}   Data: {name}, {sizes['training']:,} images to train, {sizes['validation']:,} to validate")
+    print("Settings: " + ", ".join(f"{key} {value}" for key, value in settings.items()), flush=True)
+
+    import_tensorflow()
+    training, validation = (dataset.decode(part) if len(part.labels) else None for part in parts)
+    settings["data_sha256"] = dataset.fingerprint(*filter(None, (training, validation)))
+    if resume and resume["settings"]["data_sha256"] != settings["data_sha256"]:
+        raise UserError("--resume: the images have changed since the interrupted run; start again without --resume")
+    if checkpoint.exists() and not resume:
+        kept = checkpoint.rename(path.with_suffix(".checkpoint.previous.npz"))
+        print(f"An unfinished run was here (--resume would go on with it); its checkpoint is kept as {kept}")
+    network = new_network(settings, len(images.classes))
+    network.summary()
+    log = path.with_name(f"{path.stem}_log.csv")
+    try:
+        history = train(network, training, validation, settings, checkpoint, resume, log)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "interrupted; with --resume the same command goes on from the last finished epoch"
+        ) from None
+
+    result = None
+    if test_images:
+        result, _ = evaluate.score(network, dataset.decode(test_images), test_images.labels, images.classes)
+        sizes["test"] = result["total"]
+    save(network, path, description(name, images.classes, sizes, settings, history, result))
+    checkpoint.unlink(missing_ok=True)
+    curves = path.with_name(f"{path.stem}_curves.png")
+    report.save(report.curves_figure(history), curves)
+    print(f"Saved {path}, {path.with_suffix('.json')}, {log}, {curves}")
+    print(summary_line(history, result), flush=True)
+    report.show()
+
+
+def description(name, classes, sizes, settings, history, result):
+    """What the .json beside the model says."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "network": settings["network"],
+        "classes": classes,
+        "accuracy": {"validation": history[-1].get("val_accuracy"), "test": result and result["accuracy"]},
+        "seconds": round(sum(row["seconds"] for row in history), 1),
+        "data": {"name": name, **sizes, "sha256": settings["data_sha256"]},
+        "settings": {key: settings[key] for key in SETTINGS},
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"{len(tf.config.list_physical_devices('GPU'))} GPUs",
+        "history": history,
+    }
+
+
+def summary_line(history, result):
+    seconds = sum(row["seconds"] for row in history)
+    line = f"Trained {len(history)} epochs in {seconds:.0f} s."
+    if "val_accuracy" in history[-1]:
+        line += f" Validation accuracy: {100 * history[-1]['val_accuracy']:.2f}%"
+    if result:
+        line += f" Test accuracy: {100 * result['accuracy']:.2f}% ({result['correct']:,} of {result['total']:,})"
+    return line
+
+
+def main(argv=None):
+    return run(work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
