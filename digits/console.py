@@ -80,35 +80,38 @@ def number(kind, low, high, open_low=False, open_high=False):
 
 
 def import_tensorflow():
-    """Import TensorFlow without its start-up lines, which it writes to file descriptor 2 past Python.
-
-    They are held back and replayed if the import fails.
-    """
+    """Import TensorFlow without its start-up lines; they are shown if the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" in sys.modules:
         return
-    with _held_stderr():
-        import tensorflow as tf
+    with native_log_held() as held:
+        try:
+            import tensorflow as tf
 
-        tf.config.list_physical_devices()  # looks for a GPU, which logs too
+            tf.config.list_physical_devices()  # looks for a GPU, which logs too
+        except BaseException:
+            held.seek(0)
+            print(held.read().decode(errors="replace"), file=sys.stderr)
+            raise
 
 
 @contextmanager
-def _held_stderr():
+def native_log_held():
+    """Hold back, in the file that this yields, what native code writes to file descriptor 2 past Python.
+
+    What Python itself writes to sys.stderr still appears.
+    """
     sys.stderr.flush()
-    real = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    real, python = os.dup(2), sys.stderr
+    with tempfile.TemporaryFile() as held, os.fdopen(real, "w", buffering=1) as terminal:
+        if python.isatty() or python is sys.__stderr__:
+            sys.stderr = terminal
         os.dup2(held.fileno(), 2)
         try:
-            yield
-        except BaseException:
-            os.dup2(real, 2)
-            held.seek(0)
-            os.write(2, held.read())
-            raise
+            yield held
         finally:
             os.dup2(real, 2)
-            os.close(real)
+            sys.stderr = python
 
 
 def progress(items, label, total=None):

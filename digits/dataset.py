@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from digits import mnist, strokes
-from digits.console import UserError, import_tensorflow, progress
+from digits.console import UserError, import_tensorflow, native_log_held, progress
 
 MNIST_FOLDER = Path("Mnist_dataset")
 DRAWN = {"train": (60_000, 1), "test": (10_000, 2)}  # how many, and the seed
@@ -99,19 +99,20 @@ def decode(images):
 
     def decode_png(path, label):
         data = tf.io.read_file(path)
-        tf.debugging.assert_equal(tf.strings.substr(data, 0, len(PNG_28_28_GREY)), PNG_28_28_GREY)
-        return tf.ensure_shape(tf.io.decode_png(data), (28, 28, 1)), label
+        right = tf.strings.substr(data, 0, len(PNG_28_28_GREY)) == PNG_28_28_GREY
+        return tf.ensure_shape(tf.io.decode_png(tf.where(right, data, "")), (28, 28, 1)), label
 
     dataset = tf.data.Dataset.from_tensor_slices((images.files, images.labels))
     if images.files.ndim > 1:  # pixels already
         return dataset
     dataset = dataset.map(decode_png, num_parallel_calls=tf.data.AUTOTUNE).cache()
-    try:
-        for _ in progress(dataset.batch(500), "Reading images", total=math.ceil(len(images.labels) / 500)):
-            pass
-    except tf.errors.OpError as error:
-        _name_the_bad_file(images.files)
-        raise UserError(f"reading the images failed: {error.message}") from error
+    with native_log_held():  # an error that is reported here in one line is logged there in ten
+        try:
+            for _ in progress(dataset.batch(500), "Reading images", total=math.ceil(len(images.labels) / 500)):
+                pass
+        except tf.errors.OpError as error:
+            _name_the_bad_file(images.files)
+            raise UserError(f"reading the images failed: {error.message}") from error
     return dataset
 
 

@@ -89,9 +89,12 @@ def load(path):
     except Exception as error:  # Keras raises nearly any type for a file that is not as it expects
         raise UserError(f"{path}: Keras cannot open it: {str(error).splitlines()[0]}") from error
     first = next((layer for layer in model.layers if not isinstance(layer, layers.InputLayer)), None)
-    if model.input_shape not in ((None, 28, 28, 1), (None, 28, 28, 3)) or len(model.output_shape) != 2:
+    takes, gives = (getattr(model, name, None) for name in ("input_shape", "output_shape"))
+    if takes not in ((None, 28, 28, 1), (None, 28, 28, 3)) or gives is None or len(gives) != 2:
+        raise UserError(f"{path}: takes {takes} and gives {gives}, not 28×28 pixels to classes")
+    if getattr(model.layers[-1], "activation", None) is not keras.activations.softmax:
         raise UserError(
-            f"{path}: takes {model.input_shape} and gives {model.output_shape}, not 28×28 pixels to classes"
+            f"{path}: its last layer gives no probabilities; end it with activation softmax and save it again"
         )
     if not isinstance(first, layers.Rescaling):
         raise UserError(

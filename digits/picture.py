@@ -135,8 +135,10 @@ def _strokes(ink):
     darkest = np.partition(smooth.ravel(), -9)[-9] if smooth.size > 9 else smooth.max()
     if darkest < FAINTEST:
         return None
-    clear, faint = _otsu(smooth[smooth > 0.2 * darkest]), 0.2 * darkest
-    parts, count = ndimage.label(smooth > min(faint, clear), np.ones((3, 3)))
+    edge = np.concatenate([smooth[0], smooth[-1], smooth[:, 0], smooth[:, -1]])
+    clear = _otsu(smooth[smooth > 0.2 * darkest])
+    faint = np.clip(6 * np.median(edge), 0.1 * darkest, 0.2 * darkest)  # above the noise of the paper
+    parts, count = ndimage.label(smooth > faint, np.ones((3, 3)))
     strength = ndimage.maximum(smooth, parts, np.arange(1, count + 1))
     area = ndimage.sum_labels(smooth, parts, np.arange(1, count + 1))
     keep = (strength >= clear) & (area > 0.02 * area.max())

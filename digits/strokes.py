@@ -29,6 +29,9 @@ FORMS = {
         (4, "10,25 25,4 60,0 85,20 75,48 40,78 5,100; 5,100 50,98 97,98"),
         (4, "10,20 35,0 75,6 80,35 55,68 25,95 8,92 20,76 50,86 75,98 100,88"),
         (2, "5,20 30,2 70,5 78,30 55,65 20,95; 20,95 5,85 25,75 55,88 95,100"),
+        (3, "15,28 30,5 58,4 66,28 50,62 22,95 5,100 0,84 18,74 50,86 75,92 100,86"),
+        (1, "12,32 15,10 45,0 75,12 70,42 40,72 5,92; 5,92 30,84 60,95 100,90"),
+        (1, "28,45 8,25 30,2 65,2 75,25 55,60 20,95; 20,95 55,94 100,96"),
         (1, "5,10 30,2 60,2 85,6; 85,6 60,40 30,75 5,100; 5,100 50,100 95,98"),
     ],
     3: [
@@ -40,7 +43,6 @@ FORMS = {
         (5, "15,0 10,25 10,45 30,57 60,53 85,50; 85,2 80,35 77,65 75,100"),
         (3, "25,0 15,25 3,60; 3,60 50,58 100,56; 75,8 72,50 70,100"),
         (2, "70,0 35,30 2,65; 2,65 50,65 100,63; 70,0 70,50 68,100"),
-        (2, "75,5 40,2 10,20 12,45 45,50 80,38; 85,2 82,35 78,65 72,100"),
         (1, "82,6 50,20 12,48; 12,48 45,52 82,50; 82,6 80,35 78,65 74,100"),
     ],
     5: [
@@ -48,11 +50,15 @@ FORMS = {
         (3, "32,4 25,22 20,40 50,42 80,60 75,88 40,100 3,90; 32,4 60,4 98,0"),
         (2, "95,0 55,6 35,15 22,38 50,50 72,70 55,95 20,100 2,85"),
         (1, "25,12 20,30 18,45 50,42 82,60 75,90 40,100 5,90; 40,5 65,3 95,2"),
+        (1, "95,0 60,6 30,10; 30,10 20,45; 20,45 45,38 70,55 66,82 40,98 10,96 2,80"),
     ],
     6: [
         (5, "75,0 40,20 12,50 10,82 40,100 75,88 80,65 50,52 20,65 12,80"),
         (3, "50,0 25,30 10,65 25,95 60,98 88,80 75,60 40,62 20,80"),
         (2, "35,0 20,35 10,75 30,100 70,95 85,75 65,58 30,65 12,82"),
+        (2, "55,0 25,35 5,70 20,98 60,98 95,75 75,55 40,65 18,88"),
+        (2, "25,0 8,30 2,65 15,95 50,100 92,92 98,68 65,55 25,68 8,88"),
+        (2, "70,0 50,15 30,40 18,68 25,95 52,98 68,80 58,62 35,66 22,84"),
         (1, "90,8 60,0 25,20 8,55 12,88 45,100 80,85 75,60 40,52 12,70"),
     ],
     7: [
@@ -71,7 +77,12 @@ FORMS = {
         (5, "82,20 55,2 20,12 10,38 40,52 75,35 82,20; 82,20 78,45 72,75 65,100"),
         (3, "80,12 40,0 10,22 25,48 60,45 82,15; 82,15 80,40 78,70 76,100"),
         (2, "85,18 50,0 15,15 15,42 50,48 85,18; 85,18 85,50 75,85 45,100 10,92"),
-        (2, "78,8 45,2 15,25 35,48 70,30 80,8 72,40 60,72 45,100"),
+        (3, "78,8 45,2 15,25 35,48 70,30 80,8 72,40 60,72 45,100"),
+        (3, "75,10 45,0 15,12 5,32 25,42 55,32 75,10; 75,10 66,40 58,70 50,100"),
+        (2, "80,14 55,2 15,15 5,45 30,58 62,42 80,14; 80,14 82,45 88,75 90,100"),
+        (2, "70,18 48,5 22,14 18,32 38,42 62,36 70,18; 70,12 66,40 52,75 25,98"),
+        (2, "92,12 50,2 8,14 5,38 35,46 70,36 90,14; 90,14 78,42 68,70 58,100"),
+        (1, "55,12 70,2 85,8; 60,8 25,12 12,32 30,46 60,38 82,8; 85,5 72,45 62,75 55,100"),
     ],
 }
 SPACING = 0.035  # distance between two dots of the pen, in units of the square
@@ -97,7 +108,7 @@ def draw(count, seed=0):
     for form, block in progress(jobs, "Drawing digits"):
         dots = write(forms[form][2], len(block), rng)
         radius = np.clip(rng.lognormal(np.log(1.25), 0.3, len(block)), 0.6, 2.6)
-        images[block] = _centre(ink(*_fit(dots, radius, rng), 28))
+        images[block] = _centre(ink(*fit(dots, radius, rng), 28))
     return images[..., None], labels
 
 
@@ -105,22 +116,22 @@ def _blocks(places):
     return [places[i : i + BLOCK] for i in range(0, len(places), BLOCK)]
 
 
-def write(form, count, rng):
-    """Write a form count times: float32 count×dots×2 places of the pen, about 0-1, y down."""
+def write(form, count, rng, spacing=SPACING):
+    """Write a form count times: float32 count×dots×2 places of the pen, about 0-1, y down, `spacing` apart."""
     strokes = [[tuple(map(float, point.split(","))) for point in stroke.split()] for stroke in form.split(";")]
     points = sorted({point for stroke in strokes for point in stroke})
     moved = np.array(points) / 100 + rng.normal(0, 0.03, (count, len(points), 2))
     curves = []
     for stroke in strokes:
         control = moved[:, [points.index(point) for point in stroke]]
-        curves.append(_curve(np.array(stroke) / 100) @ control)
+        curves.append(_curve(np.array(stroke) / 100, spacing) @ control)
     return _bend(np.concatenate(curves, 1), rng).astype(np.float32)
 
 
-def _curve(stroke):
+def _curve(stroke, spacing):
     """Matrix that takes a stroke's control points to dots on the Catmull-Rom spline through them."""
     length = np.linalg.norm(np.diff(stroke, axis=0), axis=1).sum()
-    t = np.linspace(0, len(stroke) - 1, int(length / SPACING) + 2)
+    t = np.linspace(0, len(stroke) - 1, int(length / spacing) + 2)
     piece = np.minimum(t.astype(int), len(stroke) - 2)
     t = (t - piece)[:, None]
     basis = np.hstack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]) / 2
@@ -140,22 +151,24 @@ def _bend(dots, rng):
 
     x, y = dots[..., 0] - 0.5, dots[..., 1] - 0.5
     terms = np.stack([x * x, x * y, y * y, x**3, x * x * y, x * y * y, y**3])
-    x, y = (v + np.einsum("kns,kn->ns", terms, rng.normal(0, 0.18, (7, count))) for v in (x, y))
-    x = x * np.exp(random(0.22, np.log(0.72)))
+    x, y = (v + np.einsum("kns,kn->ns", terms, rng.normal(0, 0.2, (7, count))) for v in (x, y))
+    x = x * np.exp(random(0.26, np.log(0.76)))
     x = x - random(0.22, 0.18) * y
     angle = random(0.09)
     return np.stack([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)], -1)
 
 
-def _fit(dots, radius, rng, box=20, size=28):
-    """Scale and move the dots so that, with the pen's width, they fill a box in the middle of the image."""
-    low, high = dots.min(1, keepdims=True), dots.max(1, keepdims=True)
-    scale = (box - 2 * radius[:, None, None]) / (high - low).max(2, keepdims=True)
-    dots = (dots - (low + high) / 2) * scale + (size - 1) / 2
-    # The pen presses more here and less there.
+def fit(dots, radius, rng, box=20, size=28):
+    """Vary the pressure of the pen, then scale and move the dots so that the ink fills a box in the middle.
+
+    dots n×dots×2, radius n in pixels -> dots n×dots×2 and radius n×dots, both in pixels.
+    """
     phase = rng.uniform(0, 2 * np.pi, (len(dots), 1)) + np.linspace(0, 7, dots.shape[1])
-    pressure = 1 + rng.uniform(0, 0.3, (len(dots), 1)) * np.sin(phase)
-    return dots, radius[:, None] * pressure
+    radius = radius[:, None] * (1 + rng.uniform(0, 0.3, (len(dots), 1)) * np.sin(phase))
+    low, high = dots.min(1, keepdims=True), dots.max(1, keepdims=True)
+    room = box - 1 - 2 * radius.max(1)  # half a pixel on either side is the soft edge
+    scale = room / (high - low).max((1, 2))
+    return (dots - (low + high) / 2) * scale[:, None, None] + (size - 1) / 2, radius
 
 
 def ink(dots, radius, size):

@@ -1,0 +1,80 @@
+"""Shared fixtures: small data, a small trained model, MNIST and other handwriting where they are.
+
+MNIST_DIR names a folder with MNIST's four IDX files, HANDWRITING_DIR one with digits/<source>/<label>__<n>.<ext>;
+the tests that need them are skipped where they are not set.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+matplotlib.use("agg")
+
+import train
+from digits import mnist, strokes
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def mnist_dir():
+    if not os.environ.get("MNIST_DIR"):
+        pytest.skip("MNIST_DIR is not set: no real MNIST here")
+    return Path(os.environ["MNIST_DIR"])
+
+
+@pytest.fixture(scope="session")
+def handwriting():
+    if not os.environ.get("HANDWRITING_DIR"):
+        pytest.skip("HANDWRITING_DIR is not set: no other handwriting here")
+    return Path(os.environ["HANDWRITING_DIR"])
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """Each test works in an empty folder and reaches no data by itself."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MNIST_DIR", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "no_keras"))
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+    return tmp_path
+
+
+def png_folder(folder, training=300, test=100):
+    for split, count, seed in (("train", training, 3), ("test", test, 4)):
+        images, labels = strokes.draw(count, seed)
+        mnist.write_png_folder(folder / split, images[..., 0], labels)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drawn_folder(tmp_path_factory):
+    """A data set of 300 + 100 drawn digits in PNG files; not to be changed."""
+    return png_folder(tmp_path_factory.mktemp("data") / "small")
+
+
+@pytest.fixture
+def folder(drawn_folder, workplace):
+    """A copy of drawn_folder as small/, to be changed."""
+    shutil.copytree(drawn_folder, workplace / "small")
+    return workplace / "small"
+
+
+TRAINING = ["--epochs", "3", "--batch-size", "32", "--validation-split", "0.1"]
+
+
+@pytest.fixture(scope="session")
+def trained(drawn_folder, tmp_path_factory):
+    """The model of an uninterrupted training on drawn_folder with the flags TRAINING."""
+    model = tmp_path_factory.mktemp("trained") / "small_cnn.keras"
+    assert train.main(["--data", str(drawn_folder), "--model", str(model), *TRAINING]) == 0
+    return model
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """The model that comes with the project."""
+    return PROJECT / "mnist_cnn.keras"

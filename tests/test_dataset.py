@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from digits import dataset
+from digits.console import UserError
+
+
+def test_a_folder_and_what_systems_leave_in_it(folder):
+    (folder / "train" / ".DS_Store").write_bytes(b"x")
+    (folder / "train" / "__MACOSX").mkdir()
+    (folder / "train" / ".ipynb_checkpoints").mkdir()
+    (folder / "train" / "3" / "Thumbs.db").write_bytes(b"x")
+    (folder / "train" / "3" / "._00003.png").write_bytes(b"x")
+    images = dataset.load(folder, "train")
+    assert images.classes == list("0123456789")
+    assert np.bincount(images.labels).tolist() == [30] * 10
+    pixels, label = next(iter(dataset.decode(images).skip(30).as_numpy_iterator()))
+    assert (pixels.shape, pixels.dtype, label) == ((28, 28, 1), np.uint8, 1)
+    np.testing.assert_array_equal(pixels[..., 0], np.asarray(Image.open(images.files[30])))
+
+
+def test_class_names_are_those_of_the_folders(workplace):
+    for name in ("b", "äpfel", "a"):
+        (workplace / "fruit" / "train" / name).mkdir(parents=True)
+        Image.new("L", (28, 28)).save(workplace / "fruit" / "train" / name / "1.png")
+    assert dataset.find("fruit") == ("fruit", dataset.Path("fruit"))
+    assert dataset.load(workplace / "fruit", "train").classes == ["a", "b", "äpfel"]
+
+
+BAD_FILES = {
+    "text.png": lambda path: path.write_text("no image"),
+    "empty.png": lambda path: path.write_bytes(b""),
+    "large.png": lambda path: Image.new("L", (29, 28)).save(path),
+    "colour.png": lambda path: Image.new("RGB", (28, 28)).save(path),
+    "alpha.png": lambda path: Image.new("LA", (28, 28)).save(path),
+    "palette.png": lambda path: Image.new("P", (28, 28)).save(path),
+    "bits.png": lambda path: Image.new("1", (28, 28)).save(path),
+    "deep.png": lambda path: Image.new("I;16", (28, 28)).save(path),
+    "photo.jpg": lambda path: Image.new("L", (28, 28)).save(path),
+    "notes.txt": lambda path: path.write_text("notes"),
+    "cut.png": lambda path: path.write_bytes((path.parent / "00004.png").read_bytes()[:-60]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_that_is_not_such_an_image_is_named(folder, name):
+    BAD_FILES[name](folder / "train" / "4" / name)
+    with pytest.raises(UserError) as error:
+        dataset.decode(dataset.load(folder, "train"))
+    assert str(folder / "train" / "4" / name) in str(error.value)
+    assert "28×28" in str(error.value)
+
+
+def test_missing_parts_are_named(folder, workplace):
+    (folder / "train" / "x").mkdir()
+    with pytest.raises(UserError, match="train/x: no images"):
+        dataset.load(folder, "train")
+    with pytest.raises(UserError, match="nothing/train: no such folder"):
+        dataset.load(workplace / "nothing", "train")
+    (workplace / "one" / "train" / "a").mkdir(parents=True)
+    with pytest.raises(UserError, match="at least 2"):
+        dataset.load(workplace / "one", "train")
+
+
+def test_hold_out_takes_the_same_share_of_each_class(drawn_folder):
+    images = dataset.load(drawn_folder, "train")
+    training, validation = dataset.hold_out(images, 0.1)
+    assert np.bincount(validation.labels).tolist() == [3] * 10
+    assert sorted([*training.files, *validation.files]) == sorted(images.files)
+    np.testing.assert_array_equal(validation.files, dataset.hold_out(images, 0.1)[1].files)
+    assert len(dataset.hold_out(images, 0)[1].labels) == 0
+    assert np.bincount(dataset.hold_out(images, 0.999)[0].labels).tolist() == [1] * 10
+
+
+@pytest.fixture(scope="module")
+def decoded(drawn_folder):
+    return dataset.decode(dataset.load(drawn_folder, "train"))
+
+
+def epochs(decoded, seed=0, augment=0.0, first=0, total=2):
+    """Batches as arrays, a list for each epoch."""
+    batches = [
+        (pixels.numpy(), labels.numpy())
+        for pixels, labels in dataset.training_batches(decoded, 64, 3, augment, seed, first, total)
+    ]
+    return [batches[start : start + 5] for start in range(0, len(batches), 5)]
+
+
+def test_each_epoch_has_every_image_once_in_another_order(decoded):
+    first, second = epochs(decoded)
+    everything = np.stack([image for image, _ in decoded.as_numpy_iterator()])
+    for epoch in (first, second):
+        assert [len(labels) for _, labels in epoch] == [64, 64, 64, 64, 44]
+        pixels = np.concatenate([pixels for pixels, _ in epoch])
+        assert pixels.dtype == np.float32
+        np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
+        assert sorted(map(bytes, pixels[..., 0].astype(np.uint8))) == sorted(map(bytes, everything[..., 0]))
+    assert not np.array_equal(first[0][1], second[0][1])
+
+
+@pytest.mark.parametrize("augment", [0.0, 0.7])
+def test_an_epoch_follows_from_seed_and_number_alone(decoded, augment):
+    all_three = epochs(decoded, augment=augment, total=3)
+    resumed = epochs(decoded, augment=augment, first=2, total=3)
+    np.testing.assert_array_equal(all_three[2][3][0], resumed[0][3][0])
+    assert not np.array_equal(all_three[2][3][0], epochs(decoded, seed=1, augment=augment, first=2, total=3)[0][3][0])
+
+
+def test_distortion_is_modest_and_grows_with_strength(decoded):
+    import tensorflow as tf
+
+    pixels = tf.cast(next(iter(decoded.batch(200)))[0], tf.float32)
+    changes = [float(tf.reduce_mean(abs(dataset.distort(pixels, s, (0, 0)) - pixels))) for s in (0.0, 0.1, 0.5, 1.0)]
+    assert changes[0] < 0.01
+    assert changes == sorted(changes)
+    ink = tf.reduce_sum(dataset.distort(pixels, 1.0, (0, 1)), (1, 2, 3)) / tf.reduce_sum(pixels, (1, 2, 3))
+    assert float(tf.reduce_min(ink)) > 0.6 and float(tf.reduce_max(ink)) < 1.5
+
+
+def test_the_fingerprint_tells_data_apart(folder, decoded):
+    same = dataset.fingerprint(dataset.decode(dataset.load(folder, "train")))
+    assert same == dataset.fingerprint(decoded)
+    Image.new("L", (28, 28)).save(folder / "train" / "0" / "00000.png")
+    assert same != dataset.fingerprint(dataset.decode(dataset.load(folder, "train")))

@@ -1,0 +1,235 @@
+import gzip
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digits import dataset, mnist
+from digits.console import UserError
+
+
+def idx(array):
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+
+
+@pytest.fixture
+def files(monkeypatch):
+    """Four small IDX files as {name: bytes}, whose checksums are taken for MNIST's."""
+    rng = np.random.default_rng(0)
+    content = {}
+    for name in mnist.SHA256:
+        count = 40 if name.startswith("train") else 20
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        content[name] = idx(labels if "labels" in name else rng.integers(0, 256, (count, 28, 28), dtype=np.uint8))
+    monkeypatch.setattr(mnist, "SHA256", {name: hashlib.sha256(data).hexdigest() for name, data in content.items()})
+    return content
+
+
+def put(folder, files, compress=True):
+    folder.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (folder / (name + ".gz" * compress)).write_bytes(gzip.compress(data) if compress else data)
+    return folder
+
+
+def check_made(folder, files):
+    paths = sorted(folder.rglob("*.png"))
+    assert len(paths) == 60
+    pixels = np.frombuffer(files["train-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 28, 28)
+    np.testing.assert_array_equal(np.asarray(Image.open(folder / "train" / "7" / "00017.png")), pixels[17])
+    assert Image.open(folder / "test" / "3" / "00013.png").mode == "L"
+    assert [path.name for path in folder.parent.glob("Mnist_dataset*")] == [folder.name]
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_idx_files(files, workplace, monkeypatch, compress):
+    monkeypatch.setenv("MNIST_DIR", str(put(workplace / "idx", files, compress)))
+    assert dataset.find("mnist") == ("mnist", dataset.MNIST_FOLDER)
+    check_made(workplace / "Mnist_dataset", files)
+
+
+def test_keras_cache(files, workplace, monkeypatch):
+    names = {name: mnist.parse_idx(name, data) for name, data in files.items()}
+    (workplace / "keras" / "datasets").mkdir(parents=True)
+    np.savez(workplace / "keras" / "datasets" / "mnist.npz", **{mnist.NPZ_NAMES[n]: a for n, a in names.items()})
+    monkeypatch.setenv("KERAS_HOME", str(workplace / "keras"))
+    mnist.make(workplace / "Mnist_dataset")
+    check_made(workplace / "Mnist_dataset", files)
+
+
+def test_a_damaged_keras_cache_is_passed_over(files, workplace, monkeypatch):
+    (workplace / "keras" / "datasets").mkdir(parents=True)
+    (workplace / "keras" / "datasets" / "mnist.npz").write_bytes(b"PK damaged")
+    monkeypatch.setenv("KERAS_HOME", str(workplace / "keras"))
+    with pytest.raises(mnist.Unavailable, match=r"mnist\.npz"):
+        mnist.make(workplace / "Mnist_dataset")
+
+
+def spoil(folder, name):
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    if name == "missing":
+        path.unlink()
+    elif name == "another":
+        path.write_bytes(gzip.compress(b"\0\0\10\1\0\0\0\2\1\2"))
+    elif name == "cut":
+        path.write_bytes(path.read_bytes()[:-10])
+    elif name == "no gzip":
+        path.write_bytes(b"hello")
+
+
+@pytest.mark.parametrize("how", ["missing", "another", "cut", "no gzip"])
+def test_an_unusable_mnist_dir_is_an_error(files, workplace, monkeypatch, how):
+    spoil(put(workplace / "idx", files), how)
+    monkeypatch.setenv("MNIST_DIR", str(workplace / "idx"))
+    with pytest.raises(UserError, match=r"MNIST_DIR: .*t10k-labels-idx1-ubyte"):
+        dataset.find(None)
+    assert not list(workplace.glob("Mnist_dataset*"))
+
+
+def test_mnist_dir_that_is_no_folder(workplace, monkeypatch):
+    monkeypatch.setenv("MNIST_DIR", str(workplace / "nowhere"))
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        dataset.find(None)
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """Serves /<behaviour>/<file>: good, or wrong in one way."""
+
+    files: dict
+    released: threading.Event
+
+    def do_GET(self):
+        behaviour, name = self.path.strip("/").split("/")
+        data = self.files.get(name)
+        if behaviour == "gone" or data is None:
+            self.send_error(404)
+            return
+        if behaviour == "silent":
+            self.released.wait(20)
+            return
+        if behaviour == "other" and name.startswith("train-labels"):
+            data = gzip.compress(gzip.decompress(data)[:-1] + b"\7")
+        if behaviour == "garbage":
+            data = b"<html>log in first</html>"
+        self.send_response(200)
+        if behaviour != "unsized":
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if behaviour == "cut":
+            data = data[: len(data) // 2]
+        if behaviour == "stalls":
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            self.released.wait(20)
+            return
+        self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(files, monkeypatch):
+    """The address of a loopback server; mirrors wait 0.3 s for it."""
+    Mirror.files = {f"{name}.gz": gzip.compress(data) for name, data in files.items()}
+    Mirror.released = threading.Event()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    monkeypatch.setattr(mnist, "PATIENCE", 0.3)
+    monkeypatch.setattr(mnist, "PIECE", 500)
+    yield f"http://127.0.0.1:{http.server_port}"
+    Mirror.released.set()
+    http.shutdown()
+    http.server_close()
+
+
+def test_download(server, files, workplace, monkeypatch):
+    monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/good/",))
+    mnist.make(workplace / "Mnist_dataset")
+    check_made(workplace / "Mnist_dataset", files)
+
+
+@pytest.mark.parametrize("behaviour", ["gone", "silent", "stalls", "cut", "other", "garbage", "unsized"])
+def test_the_next_mirror_is_asked(server, files, workplace, monkeypatch, behaviour):
+    monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/{behaviour}/", "http://127.0.0.1:9/", f"{server}/good/"))
+    mnist.make(workplace / "Mnist_dataset")
+    check_made(workplace / "Mnist_dataset", files)
+
+
+def test_npz_mirror(server, files, workplace, monkeypatch):
+    arrays = {mnist.NPZ_NAMES[name]: mnist.parse_idx(name, data) for name, data in files.items()}
+    np.savez(workplace / "mnist.npz", **arrays)
+    Mirror.files["mnist.npz"] = (workplace / "mnist.npz").read_bytes()
+    monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/gone/", f"{server}/good/mnist.npz"))
+    mnist.make(workplace / "Mnist_dataset")
+    check_made(workplace / "Mnist_dataset", files)
+
+
+def test_when_nothing_answers(server, workplace, monkeypatch, capsys):
+    monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/silent/", f"{server}/stalls/", f"{server}/silent/mnist.npz"))
+    start = time.monotonic()
+    assert dataset.find(None) == ("drawn", None)
+    assert time.monotonic() - start < 3
+    assert "using drawn digits" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"(?s)MNIST_DIR.*--data drawn") as error:
+        dataset.find("mnist")
+    assert "\n" not in str(error.value)
+    assert not list(workplace.glob("Mnist_dataset*"))
+
+
+SLOW_MAKING = """
+import hashlib, time
+from digits import mnist
+mnist.SHA256 = {name: hashlib.sha256(open(f"idx/{name}", "rb").read()).hexdigest() for name in mnist.SHA256}
+def slowly(items, label):
+    for item in items:
+        yield item
+        print(item, flush=True)
+        time.sleep(0.05)
+mnist.progress = slowly
+mnist.make("Mnist_dataset")
+"""
+
+
+def test_killed_while_making(files, workplace, monkeypatch):
+    put(workplace / "idx", files, compress=False)
+    environment = {**os.environ, "MNIST_DIR": "idx", "PYTHONPATH": os.path.dirname(os.path.dirname(mnist.__file__))}
+    process = subprocess.Popen([sys.executable, "-c", SLOW_MAKING], env=environment, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not (workplace / "Mnist_dataset").exists()
+    (partial,) = workplace.glob("Mnist_dataset.partial-*")
+    os.utime(partial, (0, 0))  # left behind long ago
+    monkeypatch.setenv("MNIST_DIR", "idx")
+    mnist.make(workplace / "Mnist_dataset")
+    check_made(workplace / "Mnist_dataset", files)
+
+
+def test_a_failed_making_leaves_nothing(files, workplace, monkeypatch):
+    monkeypatch.setenv("MNIST_DIR", str(put(workplace / "idx", files)))
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        mnist.make(workplace / "Mnist_dataset")
+    assert not list(workplace.glob("Mnist_dataset*"))
+
+
+def test_real_mnist_has_the_known_checksums(mnist_dir):
+    for name in mnist.SHA256:
+        path = mnist_dir / f"{name}.gz"
+        data = gzip.decompress(path.read_bytes()) if path.exists() else (mnist_dir / name).read_bytes()
+        array = mnist.parse_idx(name, data)
+        assert len(array) == (60_000 if name.startswith("train") else 10_000)

@@ -1,0 +1,120 @@
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from digits import model
+from digits.console import UserError
+
+
+@pytest.mark.parametrize(
+    ("network", "parameters", "channels"), [("cnn", 94_538, 3), ("dense128", 225_034, 1), ("dense64", 121_930, 1)]
+)
+def test_sizes(network, parameters, channels):
+    built = model.build(network)
+    assert sum(weight.numpy().size for weight in built.trainable_weights) == parameters == built.count_params()
+    assert built.input_shape == (None, 28, 28, channels)
+    assert built.output_shape == (None, 10)
+
+
+def test_layers_of_the_cnn():
+    built = model.build("cnn")
+    names = [type(layer).__name__ for layer in built.layers]
+    assert names == ["Rescaling", "Conv2D", "MaxPooling2D", "Conv2D", "MaxPooling2D", "Conv2D",
+                     "GlobalAveragePooling2D", "Dropout", "Dense"]  # fmt: skip
+    convolutions = [layer for layer in built.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [(c.filters, c.kernel_size, c.padding) for c in convolutions] == [
+        (32, (3, 3), "valid"),
+        (64, (3, 3), "valid"),
+        (128, (3, 3), "valid"),
+    ]
+    assert all(c.kernel_regularizer is not None for c in convolutions)
+    assert built.layers[7].rate == 0.5
+
+
+def test_other_number_of_classes_and_dropout():
+    built = model.build("dense128", classes=26, dropout=0.4)
+    assert built.output_shape == (None, 26)
+    assert [layer.rate for layer in built.layers if isinstance(layer, keras.layers.Dropout)] == [0.4]
+
+
+def test_saved_file_opens_with_plain_keras(tmp_path):
+    built = model.build("cnn", l2=1e-4)
+    built.compile("adam", "sparse_categorical_crossentropy")
+    model.save(built, tmp_path / "a.keras")
+    opened = keras.saving.load_model(tmp_path / "a.keras", safe_mode=True)
+    assert not opened.compiled
+    assert {weight.dtype for weight in opened.weights} == {"float32"}
+    pixels = np.random.default_rng(0).uniform(0, 255, (5, 28, 28, 3)).astype(np.float32)
+    np.testing.assert_array_equal(opened(pixels), built(pixels))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.keras"
+    path.write_bytes(b"old")
+
+    def fail(self, target):
+        target.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Sequential, "save", fail)
+    with pytest.raises(KeyboardInterrupt):
+        model.save(model.build("dense64"), path)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.keras"]
+
+
+def unscaled(path):
+    keras.Sequential([keras.Input((28, 28, 3)), *model.build("cnn").layers[1:]]).save(path)
+
+
+def another_input(path):
+    layers = [keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(10)]
+    keras.Sequential(layers).save(path)
+
+
+def logits(path):
+    layers = [keras.Input((28, 28, 1)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(10)]
+    keras.Sequential(layers).save(path)
+
+
+def strange_layer(path):
+    model.build("dense64").save(path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files["config.json"] = files["config.json"].replace(b'"Flatten"', b'"Unheard"')
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (unscaled, "does not scale its pixels"),
+        (another_input, "takes"),
+        (logits, "softmax"),
+        (strange_layer, "Keras cannot open it"),
+        (lambda path: path.write_bytes(b""), "damaged"),
+        (lambda path: path.write_text("a text"), "damaged"),
+        (lambda path: path.mkdir(), "no such model file"),
+        (lambda path: None, "no such model file"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, write, message):
+    path = tmp_path / "model.keras"
+    write(path)
+    with pytest.raises(UserError, match=message) as error:
+        model.load(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_truncated_model(tmp_path):
+    path = tmp_path / "model.keras"
+    model.save(model.build("dense64"), path)
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(UserError, match="damaged"):
+        model.load(path)

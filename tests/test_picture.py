@@ -1,0 +1,186 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digits import strokes
+from digits.picture import PictureError, find_digit, open_picture
+
+
+def five(size=200):
+    """Ink of a 5, float32 size×size, 0-1, in the middle of its sheet."""
+    rng = np.random.default_rng(0)
+    dots = strokes.write(strokes.FORMS[5][0][1], 1, rng, spacing=0.01)
+    dots, radius = strokes.fit(dots, np.array([size / 25]), rng, box=size * 0.7, size=size)
+    return strokes.ink(dots, radius, size)[0] / 255
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return find(Image.fromarray((255 * five()).astype(np.uint8)))
+
+
+def find(source):
+    return find_digit(open_picture(source)[0]).image[..., 0].astype(float)
+
+
+def alike(image, expected):
+    """Correlation of two 28×28 images."""
+    return np.corrcoef(image.ravel(), expected.ravel())[0, 1]
+
+
+def on_paper(paper, colour, ink=None):
+    ink = five() if ink is None else ink
+    return (np.array(paper) + ink[..., None] * (np.array(colour, float) - np.array(paper))).astype(np.uint8)
+
+
+def placed(top, left, height=500, width=700):
+    ink = np.zeros((height, width), np.float32)
+    ink[top : top + 200, left : left + 200] = five()
+    return ink
+
+
+def with_light(picture):
+    return (picture * np.linspace(1, 0.6, picture.shape[1])[None, :, None]).astype(np.uint8)
+
+
+def with_noise(picture):
+    noise = np.random.default_rng(0).normal(0, 6, picture.shape)
+    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+
+
+PICTURES = {
+    "black on white": on_paper((255, 255, 255), (0, 0, 0)),
+    "white on black": on_paper((0, 0, 0), (255, 255, 255)),
+    "blue on yellow": on_paper((240, 230, 120), (30, 60, 160)),
+    "faint grey": on_paper((235, 235, 235), (150, 150, 150)),
+    "red on green of the same grey": on_paper((60, 140, 60), (210, 40, 40)),
+    "in a corner": on_paper((255, 255, 255), (0, 0, 0), placed(0, 500)),
+    "in another corner": on_paper((0, 0, 0), (200, 255, 200), placed(290, 20)),
+    "light from one side": with_light(on_paper((230, 220, 210), (60, 60, 70))),
+    "camera noise": with_noise(on_paper((230, 220, 210), (60, 60, 70))),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_digit_is_cut_out_and_centred(name, expected):
+    assert alike(find(Image.fromarray(PICTURES[name])), expected) > 0.97
+
+
+def test_a_speck_does_not_move_the_digit(expected):
+    picture = on_paper((255, 255, 255), (0, 0, 0), placed(250, 450))
+    picture[20:24, 30:34] = 0
+    assert alike(find(Image.fromarray(picture)), expected) > 0.97
+
+
+def modes():
+    grey = Image.fromarray((255 * (1 - five())).astype(np.uint8))
+    rgb = Image.fromarray(on_paper((250, 250, 240), (20, 20, 90)))
+    clear = Image.merge("RGBA", [Image.new("L", grey.size, 0)] * 3 + [Image.fromarray((255 * five()).astype(np.uint8))])
+    light = Image.merge("RGBA", [Image.new("L", grey.size, 255)] * 3 + [clear.getchannel("A")])
+    deep = Image.fromarray((65535 * (1 - five())).astype(np.uint16))
+    return {"1": grey.convert("1"), "L": grey, "LA": clear.convert("LA"), "P": rgb.quantize(16), "RGB": rgb,
+            "RGBA": clear, "RGBA, white ink": light, "CMYK": rgb.convert("CMYK"), "YCbCr": rgb.convert("YCbCr"),
+            "I;16": deep, "I": deep.convert("I"), "F": grey.convert("F"), "HSV": rgb.convert("HSV")}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", modes())
+def test_any_mode(mode, expected):
+    assert alike(find(modes()[mode]), expected) > 0.97
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+def test_any_format_from_bytes_file_and_path(format, expected, tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(on_paper((250, 250, 240), (20, 20, 90))).save(buffer, format)
+    (tmp_path / "picture.bin").write_bytes(buffer.getvalue())
+    for source in (buffer.getvalue(), io.BytesIO(buffer.getvalue()), tmp_path / "picture.bin"):
+        assert alike(find(source), expected) > 0.97
+
+
+def test_exif_rotation(expected):
+    image = Image.fromarray(on_paper((255, 255, 255), (0, 0, 0)))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise
+    buffer = io.BytesIO()
+    image.rotate(90).save(buffer, "JPEG", exif=exif)
+    assert alike(find(buffer.getvalue()), expected) > 0.97
+
+
+def test_arrays_and_their_box():
+    ink = placed(250, 450)
+    for array in (255 * ink, 255 * ink[..., None], 255 - 255 * np.stack([ink] * 3, -1)):
+        x, y, width, height = find_digit(open_picture(array.astype(np.uint8))[0]).box
+        rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+        assert abs(x - columns[0]) <= 3 and abs(y - rows[0]) <= 3
+        assert abs(x + width - columns[-1]) <= 4 and abs(y + height - rows[-1]) <= 4
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_large_pictures_are_reduced(format, expected):
+    image = Image.fromarray(on_paper((250, 250, 240), (20, 20, 90))).resize((3000, 3000))
+    buffer = io.BytesIO()
+    image.save(buffer, format)
+    pixels, factor = open_picture(buffer.getvalue())
+    assert max(pixels.shape) < 2000
+    assert factor == pytest.approx(3000 / max(pixels.shape))
+    assert alike(find_digit(pixels).image[..., 0], expected) > 0.97
+
+
+def test_mnist_images_stay_what_they_are():
+    likeness = [alike(find(image), image[..., 0]) for image in strokes.draw(50, seed=9)[0]]
+    assert np.median(likeness) > 0.99
+    assert min(likeness) > 0.85  # moved by one pixel, where the centre of mass lies between two
+
+
+BLANK = {
+    "white": np.full((100, 80, 3), 255, np.uint8),
+    "black": np.zeros((28, 28), np.uint8),
+    "grey": np.full((300, 400), 128, np.uint8),
+    "one pixel": np.zeros((1, 1), np.uint8),
+    "a row": np.full((1, 50), 200, np.uint8),
+    "noise": with_noise(np.full((200, 200, 3), 200.0)),
+    "light from one side": with_light(np.full((200, 300, 3), 220.0)),
+}
+
+
+@pytest.mark.parametrize("name", BLANK)
+def test_blank_paper_has_no_digit(name):
+    assert find_digit(open_picture(BLANK[name])[0]) is None
+
+
+def damaged_png():
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURES["camera noise"]).save(buffer, "PNG")
+    return buffer.getvalue()[:5000]
+
+
+def bomb():
+    """A PNG of a few bytes that claims 60,000×60,000 pixels."""
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "PNG")
+    data = bytearray(buffer.getvalue())
+    data[16:24] = np.array([60_000, 60_000], ">u4").tobytes()
+    import zlib
+
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (b"", "empty"),
+        (b"some text, and a little more of it", "not a picture"),
+        (damaged_png(), "damaged"),
+        (bomb(), "too many"),
+        (b"\0\0\0\x1cftypheic" + bytes(40), "HEIC"),
+        ("no/such.png", "no such file"),
+        (".", "is a directory"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_line(source, message):
+    with pytest.raises(PictureError, match=message) as error:
+        open_picture(source)
+    assert "\n" not in str(error.value)

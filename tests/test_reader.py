@@ -1,0 +1,56 @@
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from digits import reader
+from digits.reader import read
+from tests.conftest import PROJECT
+
+FIVE = PROJECT / "samples" / "5.png"
+
+
+def test_one_answer_for_every_kind_of_picture_and_model(shipped):
+    reading = read(FIVE, shipped)
+    assert reading.prediction == "5"
+    assert reading.confidence == reading.probabilities["5"] > 0.5
+    assert sum(reading.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert (reading.image.shape, reading.image.dtype) == ((28, 28, 1), np.uint8)
+    x, y, width, height = reading.box
+    assert 0 <= x < x + width <= 240 and 0 <= y < y + height <= 320
+    image = Image.open(FIVE)
+    for picture in (str(FIVE), FIVE.read_bytes(), image, np.asarray(image)):
+        assert read(picture, str(shipped)).probabilities == reading.probabilities
+    assert read(FIVE, keras.saving.load_model(shipped)).probabilities == reading.probabilities
+
+
+def test_blank(shipped):
+    reading = read(np.full((50, 50), 255, np.uint8), shipped)
+    assert reading.prediction is None
+    assert reading.confidence == 0
+    assert reading.probabilities == dict.fromkeys("0123456789", 0.0)
+    assert reading.image is reading.box is None
+
+
+def test_the_box_is_in_pixels_of_the_picture(shipped):
+    large = Image.open(FIVE).resize((2400, 3200))
+    for ours, theirs in zip(read(FIVE, shipped).box, read(large, shipped).box, strict=True):
+        assert abs(10 * ours - theirs) <= 40
+
+
+def test_class_names_come_from_the_json(shipped, workplace):
+    shutil.copy(shipped, "a.keras")
+    assert read(FIVE, "a.keras").prediction == "5"
+    (workplace / "a.json").write_text(json.dumps({"classes": list("abcdefghij")}))
+    assert read(FIVE, "a.keras").prediction == "f"  # read anew, since the description has changed
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"classes": ["a"]}', '{"classes": 10}'])
+def test_a_damaged_json_is_named(shipped, workplace, text):
+    shutil.copy(shipped, "a.keras")
+    (workplace / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=r"a\.json"):
+        reader.load_model("a.keras")

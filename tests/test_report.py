@@ -1,0 +1,47 @@
+import math
+
+import numpy as np
+import pytest
+
+from digits import report
+
+CLASSES = ["a", "b", "c"]
+LABELS = np.array([0, 0, 0, 1, 1, 1])
+PROBABILITIES = np.array(
+    [[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.3, 0.4, 0.3], [0.5, 0.25, 0.25]]
+)
+
+
+def test_metrics_by_hand():
+    result = report.metrics(LABELS, PROBABILITIES, CLASSES)
+    assert result["confusion_matrix"] == [[2, 1, 0], [1, 2, 0], [0, 0, 0]]
+    assert (result["correct"], result["total"]) == (4, 6)
+    assert result["accuracy"] == pytest.approx(4 / 6)
+    likelihoods = (0.7, 0.6, 0.1, 0.7, 0.4, 0.25)
+    assert result["loss"] == pytest.approx(-sum(map(math.log, likelihoods)) / 6)
+    assert result["per_class"]["a"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "support": 3})
+    assert result["per_class"]["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+
+
+def test_text_has_every_number():
+    text = report.as_text(report.metrics(LABELS, PROBABILITIES, CLASSES))
+    assert "66.67%" in text
+    assert text.splitlines()[-3].split() == ["a", "2", "1", "."]
+
+
+def test_figures_are_drawn(tmp_path):
+    result = report.metrics(LABELS, PROBABILITIES, CLASSES)
+    history = [{"epoch": e, "accuracy": 0.9, "loss": 1 / e, "val_accuracy": 0.8, "val_loss": 1 / e} for e in (1, 2)]
+    pixels = np.zeros((6, 28, 28, 1), np.uint8)
+    figures = [
+        report.confusion_figure(result),
+        report.curves_figure(history),
+        report.grid_figure(pixels, LABELS, PROBABILITIES, CLASSES, 3, 5, "six images"),
+    ]
+    for figure in figures:
+        report.save(figure, tmp_path / "figure.png")
+        assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in tmp_path.iterdir()] == ["figure.png"]
+    texts = {text.get_text() for text in figures[0].axes[0].texts}
+    assert texts == {"2", "1"}
+    assert not report.has_screen()

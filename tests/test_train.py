@@ -1,0 +1,238 @@
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import train
+from digits import model
+from tests.conftest import PROJECT, TRAINING
+
+
+def weights(path):
+    return keras.saving.load_model(path).get_weights()
+
+
+def same_weights(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+def described(path):
+    return json.loads(Path(path).read_text())
+
+
+def run_of(folder, *flags):
+    return ["--data", str(folder), "--model", "small_cnn.keras", *TRAINING, *flags]
+
+
+def test_what_a_training_leaves(trained, drawn_folder):
+    names = {path.name for path in trained.parent.iterdir()}
+    assert names == {"small_cnn.keras", "small_cnn.json", "small_cnn_log.csv", "small_cnn_curves.png"}
+    about = described(trained.with_suffix(".json"))
+    assert about["classes"] == list("0123456789")
+    assert about["settings"]["epochs"] == 3 and about["settings"]["seed"] == 0
+    assert about["settings"]["learning_rate"] == pytest.approx(train.peak_rate(3), rel=1e-4)
+    assert about["data"] == {"name": "small", "training": 270, "validation": 30, "test": 100} | {
+        "sha256": about["data"]["sha256"]
+    }
+    assert len(about["data"]["sha256"]) == 64
+    assert 0 <= about["accuracy"]["test"] <= 1 and 0 <= about["accuracy"]["validation"] <= 1
+    assert about["seconds"] > 0 and about["versions"]["keras"] == keras.__version__
+    with trained.with_name("small_cnn_log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[2]["val_accuracy"]) == about["accuracy"]["validation"]
+
+
+def test_a_network_learns(drawn_folder, capsys):
+    assert (
+        train.main(["--data", str(drawn_folder), "--network", "dense64", "--epochs", "12", "--batch-size", "16"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "121,930" in out  # the summary
+    assert len([line for line in out.splitlines() if line.startswith("epoch ")]) == 12
+    accuracy = described("small_dense64.json")["accuracy"]["test"]
+    assert accuracy > 0.8
+    assert out.splitlines()[-1].endswith(f"Test accuracy: {100 * accuracy:.2f}% ({round(100 * accuracy)} of 100)")
+
+
+def test_interrupted_and_resumed(trained, drawn_folder, workplace, monkeypatch, capsys):
+    """Ctrl-C in the second epoch: one line, and --resume ends with the very weights of the uninterrupted run."""
+    write_log = train.write_log
+
+    def interrupt(path, history):
+        write_log(path, history)
+        if len(history) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "write_log", interrupt)
+    assert train.main(run_of(drawn_folder)) == 130
+    assert "--resume" in capsys.readouterr().err.splitlines()[-1]
+    assert not os.path.exists("small_cnn.keras")
+    monkeypatch.undo()
+    monkeypatch.chdir(workplace)
+    assert train.main(["--data", str(drawn_folder), "--model", "small_cnn.keras", "--resume"]) == 0
+    assert same_weights("small_cnn.keras", trained)
+    assert not list(workplace.glob("*.npz"))
+    about, whole = (
+        json.loads(path.read_text()) for path in (workplace / "small_cnn.json", trained.with_suffix(".json"))
+    )
+    assert about["settings"] == whole["settings"]
+    assert [row["loss"] for row in about["history"]] == [row["loss"] for row in whole["history"]]
+
+
+def test_killed_and_resumed(trained, drawn_folder, workplace):
+    """kill -9 of the real process."""
+    command = [sys.executable, str(PROJECT / "train.py"), *run_of(drawn_folder, "--epochs", "400")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch   2/400"):
+            break
+    process.send_signal(signal.SIGKILL)
+    errors = process.communicate()[1]
+    assert errors == ""
+    assert not (workplace / "small_cnn.keras").exists()
+    checkpoint = workplace / "small_cnn.checkpoint.npz"
+    done = len(train.read_checkpoint(checkpoint)["history"])
+    assert done >= 2
+    assert train.main(run_of(drawn_folder, "--resume")) == 2  # 3 epochs are not 400
+    assert train.main(run_of(drawn_folder)) == 0  # start anew: the old checkpoint is kept
+    assert len(train.read_checkpoint(workplace / "small_cnn.checkpoint.previous.npz")["history"]) == done
+    assert same_weights("small_cnn.keras", trained)  # same seed, same machine: same weights
+
+
+def test_killed_while_saving(trained, drawn_folder, workplace, monkeypatch):
+    assert train.main(run_of(drawn_folder, "--seed", "1", "--epochs", "1")) == 0
+    old = weights("small_cnn.keras")
+
+    def die(network, path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "save", die)
+    assert train.main(run_of(drawn_folder)) == 130
+    assert all(np.array_equal(a, b) for a, b in zip(weights("small_cnn.keras"), old, strict=True))
+    assert described("small_cnn.json")["settings"]["seed"] == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(workplace)
+    assert train.main(run_of(drawn_folder, "--resume")) == 0
+    assert same_weights("small_cnn.keras", trained)
+
+
+def test_the_model_that_is_replaced_is_kept(drawn_folder, workplace):
+    for seed in ("1", "2"):
+        assert train.main(run_of(drawn_folder, "--seed", seed, "--epochs", "1", "--no-test")) == 0
+    assert described("small_cnn.json")["settings"]["seed"] == 2
+    assert described("small_cnn.previous.json")["settings"]["seed"] == 1
+    assert not same_weights("small_cnn.keras", "small_cnn.previous.keras")
+    assert not [path for path in workplace.iterdir() if path.name.startswith(".")]
+
+
+def test_without_test_and_validation(folder):
+    shutil.rmtree(folder / "test")
+    flags = ["--data", "small", "--epochs", "1", "--no-test", "--validation-split", "0", "--augment", "0"]
+    assert train.main(flags) == 0
+    about = described("small_cnn.json")
+    assert about["accuracy"] == {"validation": None, "test": None}
+    assert about["data"]["training"] == 300
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--epochs", "0"],
+        ["--epochs", "2.5"],
+        ["--batch-size", "-1"],
+        ["--learning-rate", "0"],
+        ["--learning-rate", "nan"],
+        ["--dropout", "1"],
+        ["--l2", "-1"],
+        ["--augment", "much"],
+        ["--validation-split", "1"],
+        ["--seed", "-1"],
+        ["--network", "resnet"],
+        ["--epoch-count", "3"],
+    ],
+)
+def test_wrong_flags(flags, capsys):
+    with pytest.raises(SystemExit) as error:
+        train.main(flags)
+    assert error.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and flags[0] in lines[0]
+
+
+def one_line(capsys, status, *words):
+    captured = capsys.readouterr()
+    assert status == 2
+    assert len(captured.err.splitlines()) == 1, captured.err
+    for word in words:
+        assert word in captured.err
+
+
+def test_wrong_input(folder, capsys, workplace):
+    one_line(capsys, train.main(["--data", "nowhere"]), "nowhere/train")
+    one_line(capsys, train.main(["--data", "small", "--model", "a.h5"]), "--model", "a.h5")
+    one_line(capsys, train.main(["--data", "small", "--model", "no/a.keras"]), "no/a.keras")
+    one_line(capsys, train.main(["--data", "small", "--resume"]), "--resume", "small_cnn.checkpoint.npz")
+    (workplace / "small_cnn.checkpoint.npz").write_bytes(b"damaged")
+    one_line(capsys, train.main(["--data", "small", "--resume"]), "small_cnn.checkpoint.npz", "damaged")
+    one_line(capsys, train.main(["--data", "mnist"]), "MNIST_DIR", "--data drawn")
+    shutil.rmtree(folder / "test" / "3")
+    one_line(capsys, train.main(["--data", "small"]), "small/test", "classes")
+    shutil.rmtree(folder / "test")
+    one_line(capsys, train.main(["--data", "small"]), "small/test")
+    (folder / "train" / "7" / "x.png").write_text("text")
+    assert train.main(["--data", "small", "--no-test"]) == 2
+    assert "small/train/7/x.png" in capsys.readouterr().err
+    assert not list(workplace.glob("*.keras"))
+
+
+def test_changed_data_is_not_resumed(folder, monkeypatch, capsys):
+    def die(path, history):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "write_log", die)
+    assert train.main(["--data", "small", "--epochs", "2"]) == 130
+    (folder / "train" / "0" / "00000.png").write_bytes((folder / "train" / "1" / "00001.png").read_bytes())
+    assert train.main(["--data", "small", "--resume"]) == 2
+    assert "have changed" in capsys.readouterr().err
+
+
+def test_peak_rate_and_strength_follow_from_the_epochs():
+    assert train.peak_rate(4) > train.peak_rate(30)
+    assert train.augment_strength(4) < train.augment_strength(30)
+    schedule = train.one_cycle(0.004, 1000)
+    rates = [float(schedule(step)) for step in (0, 50, 100, 550, 1000)]
+    assert rates == pytest.approx([0, 0.002, 0.004, 0.002, 0], abs=1e-6)
+
+
+def test_drawn_digits_where_mnist_cannot_be_had(monkeypatch, capsys):
+    from digits import dataset
+
+    monkeypatch.setattr(dataset, "DRAWN", {"train": (200, 1), "test": (50, 2)})
+    assert train.main(["--epochs", "1"]) == 0
+    captured = capsys.readouterr()
+    assert [line for line in captured.err.splitlines() if "using drawn digits" in line]
+    assert "drawn_cnn.keras" in captured.out
+    assert described("drawn_cnn.json")["data"]["name"] == "drawn"
+
+
+def test_real_mnist_in_one_epoch(mnist_dir, workplace, monkeypatch):
+    """The whole chain on real images: IDX files, PNG folder, training, test."""
+    from digits import mnist
+
+    monkeypatch.setenv("MNIST_DIR", str(mnist_dir))
+    find = mnist._find
+    cut = {name: slice(4000) if name.startswith("train") else slice(1000) for name in mnist.SHA256}
+    monkeypatch.setattr(mnist, "_find", lambda: {name: array[cut[name]] for name, array in find().items()})
+    assert train.main(["--epochs", "2", "--batch-size", "32"]) == 0
+    about = json.loads((workplace / "mnist_cnn.json").read_text())
+    assert about["data"]["test"] == 1000
+    assert about["accuracy"]["test"] > 0.9
