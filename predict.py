@@ -98,12 +98,12 @@ def print_answers(pictures, model, true_label=None):
     """Print a line for each picture, and show or save a figure of the first few."""
     from digits import report
 
-    status, rows, alone = 0, [], len(pictures) == 1
-    answer = None
+    status, read, rows, alone = 0, 0, [], len(pictures) == 1
     for (name, reading, error), (_, source) in zip(read_all(pictures, model), pictures, strict=True):
         if error:
             status = fail(f"{name}: {error}", 2)
             continue
+        read += 1
         answer = "No digit found"
         if reading.prediction is not None:
             answer = f"Prediction: {reading.prediction} with {100 * reading.confidence:.2f}% confidence"
@@ -116,11 +116,10 @@ def print_answers(pictures, model, true_label=None):
     screen, figure = report.has_screen(), report.prediction_figure(rows)
     if not screen:
         report.save(figure, FIGURE)
-        print(f"Figure of {'it' if alone else f'the first {len(rows)}'}: {FIGURE}")
+        print(f"Figure{'' if alone else f' of the first {len(rows)}'}: {FIGURE}")
     if true_label is not None:
         print(f"True label: {true_label}")
-    if alone:
-        print(answer, flush=True)
+    print(answer if alone else f"Read {read:,} of {len(pictures):,} pictures", flush=True)
     report.show()
     return status
 

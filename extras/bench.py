@@ -1,0 +1,133 @@
+"""Measure what the README says, on this machine.
+
+    python -m extras.bench accuracy                          # plain train.py, mean of 3 seeds
+    python -m extras.bench accuracy --epochs 4 --network dense64
+    python -m extras.bench epoch                             # an epoch against one on batches held ready in memory
+    python -m extras.bench startup                           # predict.py --json against import tensorflow
+
+Prints the machine, the versions and a Markdown table; ± is the standard deviation over the repeats.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import train
+from digits import dataset
+from digits.console import NETWORKS, Parser, import_tensorflow, number, run
+
+
+def accuracy(args):
+    """Train with several seeds; the settings are those of train.py."""
+    scores = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(args.repeats):
+            model = Path(folder) / "model.keras"
+            flags = [
+                "--network",
+                args.network,
+                "--epochs",
+                str(args.epochs),
+                "--seed",
+                str(seed),
+                "--model",
+                str(model),
+            ]
+            if train.main(["--data", args.data, *flags]):
+                raise SystemExit(1)
+            scores.append(json.loads(model.with_suffix(".json").read_text()))
+    names = ("network", "epochs", "n", "validation accuracy, %", "test accuracy, %", "seconds of training")
+    columns = ([100 * s["accuracy"]["validation"] for s in scores], [100 * s["accuracy"]["test"] for s in scores])
+    seconds = spread([s["seconds"] for s in scores])
+    table(names, (args.network, args.epochs, args.repeats, *map(spread, columns), seconds))
+
+
+def epoch(args):
+    """Time epochs through the pipeline and on the same batches held in memory, in turn."""
+    import_tensorflow()
+    import numpy as np
+    import tensorflow as tf
+
+    settings = {"network": "cnn", "dropout": None, "l2": train.L2, "seed": 0}
+    images = dataset.load(dataset.find(args.data)[1], "train")
+    decoded, _ = (dataset.decode(part) for part in dataset.hold_out(images, train.VALIDATION_SPLIT))
+    network = train.new_network(settings, len(images.classes))
+    network.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    steps = -(-len(decoded) // train.BATCH_SIZE)
+    strength = train.augment_strength(args.epochs)
+    batches = dataset.training_batches(decoded, train.BATCH_SIZE, 3, strength, 0, 0, 2 * args.repeats + 1)
+    held = list(batches.take(steps))
+    pixels, labels = (tf.constant(np.concatenate([batch[part] for batch in held])) for part in (0, 1))
+    ready = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(train.BATCH_SIZE).prefetch(2)
+    seconds = {"pipeline": [], "memory": []}
+    for repeat in range(args.repeats + 1):
+        for name, data in (("pipeline", batches), ("memory", ready)):
+            start = time.monotonic()
+            network.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
+            if repeat:  # the first one also compiles
+                seconds[name].append(time.monotonic() - start)
+    ratio = [a / b for a, b in zip(seconds["pipeline"], seconds["memory"], strict=True)]
+    names = ("n", "epoch through the pipeline, s", "on batches in memory, s", "ratio")
+    table(names, (args.repeats, spread(seconds["pipeline"]), spread(seconds["memory"]), spread(ratio)))
+
+
+def startup(args):
+    """Time whole processes, in turn."""
+    commands = {
+        "import tensorflow": [sys.executable, "-c", "import tensorflow"],
+        "predict.py --json": [sys.executable, "predict.py", "--json", "samples/5.png"],
+    }
+    seconds = {name: [] for name in commands}
+    for repeat in range(args.repeats + 1):
+        for name, command in commands.items():
+            start = time.monotonic()
+            subprocess.run(command, check=True, capture_output=True)
+            if repeat:  # the first one reads the libraries from disk
+                seconds[name].append(time.monotonic() - start)
+    ratio = [b / a for a, b in zip(*seconds.values(), strict=True)]
+    names = ("n", *(f"{name}, s" for name in commands), "ratio")
+    table(names, (args.repeats, *map(spread, seconds.values()), spread(ratio)))
+
+
+def spread(values):
+    """Mean ± standard deviation."""
+    return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def table(names, cells):
+    """Print a Markdown table of one row."""
+    for row in (names, ["---"] * len(names), cells):
+        print("| " + " | ".join(map(str, row)) + " |", flush=True)
+
+
+def machine():
+    parts = [f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", f"Python {platform.python_version()}"]
+    return ", ".join(parts + [f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy")])
+
+
+PARTS = {"accuracy": accuracy, "epoch": epoch, "startup": startup}
+
+
+def main(argv=None):
+    parser = Parser(__doc__)
+    parser.add_argument("part", choices=PARTS, help="what to measure")
+    parser.add_argument("--data", default="mnist", help="mnist, drawn, or a folder (default: %(default)s)")
+    parser.add_argument("--network", choices=NETWORKS, default=train.NETWORK, help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=number(int, 1, 1000), default=train.EPOCHS, help="(default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=number(int, 1, 100), default=3, help="seeds, or repeats (default: %(default)s)"
+    )
+    args = parser.parse_args(argv)
+    print(machine(), flush=True)
+    return run(PARTS[args.part], args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
