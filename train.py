@@ -22,7 +22,17 @@ import numpy as np
 
 import evaluate
 from digits import dataset, report
-from digits.console import Parser, UserError, add_model_flags, import_tensorflow, keep_previous, number, run, whole_file
+from digits.console import (
+    Failure,
+    Parser,
+    UserError,
+    add_model_flags,
+    import_tensorflow,
+    keep_previous,
+    number,
+    run,
+    whole_file,
+)
 
 DATA = None  # "mnist", "drawn" or a folder; None: MNIST, or drawn digits where MNIST cannot be had
 NETWORK = "cnn"  # "cnn", "dense128" or "dense64"
@@ -52,7 +62,8 @@ def one_cycle(peak, steps):
     import keras
 
     warm_up = int(WARM_UP * steps)
-    return keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=peak, warmup_steps=warm_up)
+    decay = max(1, steps - warm_up)
+    return keras.optimizers.schedules.CosineDecay(0.0, decay, warmup_target=peak, warmup_steps=warm_up)
 
 
 def new_network(settings, classes):
@@ -70,7 +81,8 @@ def train(network, training, validation, settings, checkpoint=None, resume=None,
 
     training, validation: tf.data.Dataset of (uint8 28×28×1, label), as from dataset.decode(); validation or None.
     settings: dict with epochs, batch_size, learning_rate, augment, seed.
-    checkpoint: file to which each finished epoch is saved. resume: Checkpoint to go on from. log: CSV file.
+    checkpoint: file to which each finished epoch is saved. resume: what read_checkpoint() returned, to go on
+    from. log: CSV file. Raises Failure if the loss becomes infinite or no number.
     """
     import keras
 
@@ -99,6 +111,8 @@ def train(network, training, validation, settings, checkpoint=None, resume=None,
         def on_epoch_end(self, epoch, logs=None):
             row = {"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}}
             row["seconds"] = round(time.monotonic() - self.start, 2)
+            if not math.isfinite(row["loss"]):
+                raise Failure(f"the training diverged in epoch {epoch + 1}; try a smaller --learning-rate")
             history.append(row)
             if checkpoint:
                 write_checkpoint(checkpoint, settings, history, variables)

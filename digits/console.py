@@ -17,6 +17,10 @@ class UserError(ValueError):
     """Wrong usage or input: the message is one line that says what is wrong and what to do."""
 
 
+class Failure(Exception):
+    """The work failed for another reason; the message is one line that says what to do."""
+
+
 def run(work, *arguments):
     """Call work(*arguments) and return the exit status: 0, 1 (failure), 2 (wrong usage or input) or 130 (Ctrl-C).
 
@@ -31,7 +35,7 @@ def run(work, *arguments):
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
+    except (Failure, OSError) as error:
         return fail(error, 1)
 
 

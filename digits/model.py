@@ -7,6 +7,9 @@
 All take raw pixels (0 background, 255 ink) and scale them themselves, so that nothing can be scaled twice.
 """
 
+import json
+import zipfile
+
 import keras
 from keras import layers
 
@@ -79,6 +82,28 @@ def save(model, path):
     plain.set_weights(model.get_weights())
     with whole_file(path) as temporary:
         plain.save(temporary)
+        _leave_out_nones(temporary)
+
+
+def _leave_out_nones(path):
+    """Rewrite a .keras file without the layers' settings that are None, the default.
+
+    Each Keras version adds some, and an older one refuses a file that has settings which it does not know.
+    """
+
+    def without(value, inside=False):
+        if isinstance(value, list):
+            return [without(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        return {k: without(v, inside=k == "config") for k, v in value.items() if not (inside and v is None)}
+
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files["config.json"] = json.dumps(without(json.loads(files["config.json"]))).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
 
 
 def load(path):

@@ -194,6 +194,20 @@ def test_wrong_input(folder, capsys, workplace):
     assert not list(workplace.glob("*.keras"))
 
 
+def test_a_training_that_diverges(folder, capsys, workplace, monkeypatch):
+    monkeypatch.setattr(train, "one_cycle", lambda peak, steps: float("nan"))
+    assert train.main(["--data", "small", "--epochs", "2"]) == 1
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "--learning-rate" in err
+    assert not list(workplace.glob("*.keras"))
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_training_of_few_steps(folder, steps):
+    flags = ["--data", "small", "--epochs", "1", "--batch-size", str(300 // steps), "--validation-split", "0"]
+    assert train.main(flags) == 0
+
+
 def test_changed_data_is_not_resumed(folder, monkeypatch, capsys):
     def die(path, history):
         raise KeyboardInterrupt
