@@ -18,6 +18,7 @@ import io
 import os
 import queue
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -92,6 +93,8 @@ def _find():
     failures = []
     cached = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets" / "mnist.npz"
     for source in [cached] * cached.is_file() + list(MIRRORS):
+        if sys.stderr.isatty():
+            print(f"Looking for MNIST at {source}", file=sys.stderr)
         try:
             npz = str(source).endswith(".npz")
             return _from_npz(_bytes_of(source)) if npz else {n: _download_idx(source, n) for n in SHA256}
@@ -151,6 +154,8 @@ def _bytes_of(source):
     # In a thread of its own, since a name look-up cannot be given a time-out.
     threading.Thread(target=_fetch, args=(source, pieces), daemon=True).start()
     size = _next(pieces)
+    if not size:
+        raise ValueError("the answer does not say how long it is")
     received = bytearray()
     for _ in progress(range(-(-size // PIECE)), f"Downloading {source.rsplit('/', 1)[1]}"):
         received += _next(pieces)
@@ -163,7 +168,7 @@ def _fetch(url, pieces):
     """Put the size of a URL's content into the queue, then the content piece by piece, or the error."""
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE) as response:
-            size = int(response.headers["Content-Length"])
+            size = int(response.headers["Content-Length"] or 0)
             pieces.put(size)
             for _ in range(-(-size // PIECE)):
                 pieces.put(response.read(PIECE))

@@ -9,6 +9,7 @@ All take raw pixels (0 background, 255 ink) and scale them themselves, so that n
 
 import json
 import zipfile
+from pathlib import Path
 
 import keras
 from keras import layers
@@ -16,19 +17,47 @@ from keras import layers
 from digits.console import UserError, check_model_file, whole_file
 
 
-def build(network, classes=10, dropout=None, l2=0.0):
+def build(network, classes=10, dropout=None, l2=0.0, precision="float32"):
     """Return an uncompiled Keras model: float32 N×28×28×channels pixels, 0-255 -> N×classes probabilities.
 
     dropout: rate, 0-1; None: the network's own (cnn 0.5, dense128 0.25). dense64 has no dropout.
     l2: weight of the L2 penalty on the convolution kernels of cnn.
+    precision: what the layers compute in, "float32" or "bfloat16"; weights and probabilities are float32 in any case.
     """
-    if network == "cnn":
-        return _conv_gap_dropout(classes, 0.5 if dropout is None else dropout, l2)
-    if network == "dense128":
-        return _conv_flatten_dense(128, classes, 0.25 if dropout is None else dropout)
-    if network == "dense64":
-        return _conv_flatten_dense(64, classes, 0.0)
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    try:
+        if network == "cnn":
+            return _conv_gap_dropout(classes, 0.5 if dropout is None else dropout, l2)
+        if network == "dense128":
+            return _conv_flatten_dense(128, classes, 0.25 if dropout is None else dropout)
+        if network == "dense64":
+            return _conv_flatten_dense(64, classes, 0.0)
+    finally:
+        keras.config.set_dtype_policy(usual)
     raise ValueError(f"no network is called {network!r}")
+
+
+def fast_precision():
+    """The precision in which this machine trains fastest: bfloat16 on a processor that computes in it, else float32."""
+    import tensorflow as tf
+
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:  # not Linux
+        return "float32"
+    processor = flags & {"avx512_bf16", "amx_bf16"} and not tf.config.list_physical_devices("GPU")
+    return "bfloat16" if processor else "float32"
+
+
+def as_float32(model):
+    """A copy of a model that computes in float32, without compile state."""
+    config = model.get_config()
+    for layer in config["layers"]:
+        layer["config"]["dtype"] = "float32"
+    copy = keras.Sequential.from_config(config)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def _conv_gap_dropout(classes, dropout, l2):
@@ -52,7 +81,7 @@ def _conv_gap_dropout(classes, dropout, l2):
             convolution(128),
             layers.GlobalAveragePooling2D(),
             layers.Dropout(dropout),
-            layers.Dense(classes, activation="softmax"),
+            layers.Dense(classes, activation="softmax", dtype="float32"),
         ],
         name="cnn",
     )
@@ -70,7 +99,7 @@ def _conv_flatten_dense(units, classes, dropout):
             layers.Flatten(),
             layers.Dense(units, activation="relu"),
             *([layers.Dropout(dropout)] if dropout else []),
-            layers.Dense(classes, activation="softmax"),
+            layers.Dense(classes, activation="softmax", dtype="float32"),
         ],
         name=f"dense{units}",
     )
@@ -78,10 +107,8 @@ def _conv_flatten_dense(units, classes, dropout):
 
 def save(model, path):
     """Write the model to a .keras file, whole or not at all, as float32 and without compile state."""
-    plain = keras.Sequential.from_config(model.get_config())
-    plain.set_weights(model.get_weights())
     with whole_file(path) as temporary:
-        plain.save(temporary)
+        as_float32(model).save(temporary)
         _leave_out_nones(temporary)
 
 

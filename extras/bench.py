@@ -55,7 +55,7 @@ def epoch(args):
     import numpy as np
     import tensorflow as tf
 
-    settings = {"network": "cnn", "dropout": None, "l2": train.L2, "seed": 0}
+    settings = {"network": "cnn", "dropout": None, "l2": train.L2, "seed": 0, "precision": args.precision}
     images = dataset.load(dataset.find(args.data)[1], "train")
     decoded, _ = (dataset.decode(part) for part in dataset.hold_out(images, train.VALIDATION_SPLIT))
     network = train.new_network(settings, len(images.classes))

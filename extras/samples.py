@@ -1,4 +1,4 @@
-"""Draw the pictures in samples/ with the pen of digits/strokes.py.
+"""Draw the pictures in samples/, and docs/drawn.png, with the pen of digits/strokes.py.
 
     python -m extras.samples
 
@@ -35,7 +35,7 @@ def sheet(ink, paper, colour, rng, light=0.0, noise=0.0):
     paper, colour = np.array(paper, float), np.array(colour, float)
     picture = paper + ink[..., None] * (colour - paper)
     picture *= 1 - light * np.linspace(0, 1, width)[None, :, None] * np.linspace(0.5, 1, height)[:, None, None]
-    return np.clip(picture + rng.normal(0, noise or 1e-9, picture.shape), 0, 255).astype(np.uint8)
+    return np.rint(np.clip(picture + noise * rng.normal(size=picture.shape), 0, 255)).astype(np.uint8)
 
 
 def ballpoint(digit, rng):
@@ -65,6 +65,12 @@ def sticker(digit, rng):
     return np.dstack([picture, (255 * ink).astype(np.uint8)])
 
 
+def overview(columns=30):
+    """Drawn digits as training sees them, a row for each, black on white."""
+    images, labels = strokes.draw(10 * columns, seed=1)
+    return 255 - np.vstack([np.hstack(list(images[labels == digit, ..., 0])) for digit in range(10)])
+
+
 def main():
     FOLDER.mkdir(exist_ok=True)
     for digit in range(10):
@@ -80,6 +86,7 @@ def main():
         Image.fromarray(chalk(digit, rng)).save(FOLDER / f"{digit}_chalk.jpg")
     for digit in (4, 6, 8):
         Image.fromarray(sticker(digit, rng)).save(FOLDER / f"{digit}_sticker.png")
+    Image.fromarray(overview()).save("docs/drawn.png")
     print(f"{len(list(FOLDER.iterdir()))} pictures in {FOLDER}/")
 
 
