@@ -42,7 +42,7 @@ LEARNING_RATE = None  # peak of the one-cycle schedule; None: follows from the e
 DROPOUT = None  # rate, 0-1; None: the network's own (cnn 0.5, dense128 0.25, dense64 none)
 L2 = 1e-5  # weight of the L2 penalty on the convolutions of cnn
 AUGMENT = None  # strength of the random transforms; None: follows from the epochs, see augment_strength()
-VALIDATION_SPLIT = 1 / 12  # share of the training images held out: 5,000 of MNIST's 60,000
+VALIDATION_SPLIT = 1 / 12  # share of each class that is held out: 5,001 of MNIST's 60,000
 SEED = 0  # same seed, same machine: same weights
 MODEL = None  # model file; None: <data>_<network>.keras
 
@@ -200,7 +200,7 @@ def parse_args(argv, defaults=None):
     add("--l2", type=number(float, 0, 1), default=L2, help="weight of the L2 penalty of cnn (default: %(default)s)")
     augment = "strength of the random transforms, 0-3 (default: follows from the epochs, √(epochs / 60), at most 1)"
     add("--augment", type=number(float, 0, 3), default=AUGMENT, help=augment)
-    held_out = "share of the training images held out, 0-1 (default: 1/12)"
+    held_out = "share of each class that is held out, 0-1 (default: 1/12)"
     add("--validation-split", type=number(float, 0, 1, open_high=True), default=VALIDATION_SPLIT, help=held_out)
     precision = "what the layers compute in; the saved network is float32 in any case (default: %(default)s)"
     add("--precision", choices=("auto", "float32", "bfloat16"), default=PRECISION, help=precision)
