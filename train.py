@@ -37,8 +37,8 @@ from digits.console import (
 DATA = None  # "mnist", "drawn" or a folder; None: MNIST, or drawn digits where MNIST cannot be had
 NETWORK = "cnn"  # "cnn", "dense128" or "dense64"
 EPOCHS = 36  # times that each training image is seen
-BATCH_SIZE = 128  # images a step
-LEARNING_RATE = None  # peak of the one-cycle schedule; None: follows from the epochs, see peak_rate()
+BATCH_SIZE = None  # images a step; None: follows from the epochs, see batch_size()
+LEARNING_RATE = None  # peak of the one-cycle schedule; None: follows from epochs and batch size, see peak_rate()
 DROPOUT = None  # rate, 0-1; None: the network's own (cnn 0.5, dense128 0.25, dense64 none)
 L2 = 1e-5  # weight of the L2 penalty on the convolutions of cnn
 AUGMENT = None  # strength of the random transforms; None: follows from the epochs, see augment_strength()
@@ -50,8 +50,12 @@ PRECISION = "auto"  # "float32", "bfloat16" or "auto": the faster of the two on 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises to its peak
 
 
-def peak_rate(epochs):
-    return min(1e-2, 3e-3 * (30 / epochs) ** 0.5)  # a short run needs larger steps
+def batch_size(epochs):
+    return 64 if epochs < 10 else 128  # a short run needs more steps
+
+
+def peak_rate(epochs, batch_size):
+    return min(1e-2, 3e-3 * (30 / epochs) ** 0.5 * batch_size / 128)  # a short run needs larger ones, too
 
 
 def augment_strength(epochs):
@@ -192,8 +196,13 @@ def parse_args(argv, defaults=None):
     # The training
     add = parser.add_argument
     add("--epochs", type=number(int, 1, 100_000), default=EPOCHS, help="(default: %(default)s)")
-    add("--batch-size", type=number(int, 1, 1_000_000), default=BATCH_SIZE, help="images a step (default: %(default)s)")
-    rate = "peak of the one-cycle schedule (default: follows from the epochs, 3e-3 · √(30 / epochs), at most 0.01)"
+    add(
+        "--batch-size",
+        type=number(int, 1, 1_000_000),
+        default=BATCH_SIZE,
+        help="images a step (default: 128, 64 for < 10 epochs)",
+    )
+    rate = "peak of the one-cycle schedule (default: 3e-3 · √(30 / epochs) · batch size / 128, at most 0.01)"
     add("--learning-rate", type=number(float, 0, 10, open_low=True), default=LEARNING_RATE, help=rate)
     dropout = "rate, 0-1 (default: the network's own: cnn 0.5, dense128 0.25, dense64 none)"
     add("--dropout", type=number(float, 0, 1, open_high=True), default=DROPOUT, help=dropout)
@@ -215,8 +224,10 @@ SETTINGS = ("network", "epochs", "batch_size", "learning_rate", "dropout", "l2",
 def settings_of(argv, resume):
     """The settings as a dict, those left open filled in; those of the interrupted run where one is resumed."""
     args = parse_args(argv, resume["settings"] if resume else {})
+    if args.batch_size is None:
+        args.batch_size = batch_size(args.epochs)
     if args.learning_rate is None:
-        args.learning_rate = round(peak_rate(args.epochs), 6)
+        args.learning_rate = round(peak_rate(args.epochs, args.batch_size), 6)
     if args.augment is None:
         args.augment = round(augment_strength(args.epochs), 3)
     settings = {key: getattr(args, key) for key in SETTINGS}

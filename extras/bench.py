@@ -60,12 +60,13 @@ def epoch(args):
     decoded, _ = (dataset.decode(part) for part in dataset.hold_out(images, train.VALIDATION_SPLIT))
     network = train.new_network(settings, len(images.classes))
     network.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
-    steps = -(-len(decoded) // train.BATCH_SIZE)
+    batch_size = train.batch_size(args.epochs)
+    steps = -(-len(decoded) // batch_size)
     strength = train.augment_strength(args.epochs)
-    batches = dataset.training_batches(decoded, train.BATCH_SIZE, 3, strength, 0, 0, 2 * args.repeats + 1)
+    batches = dataset.training_batches(decoded, batch_size, 3, strength, 0, 0, 2 * args.repeats + 1)
     held = list(batches.take(steps))
     pixels, labels = (tf.constant(np.concatenate([batch[part] for batch in held])) for part in (0, 1))
-    ready = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(train.BATCH_SIZE).prefetch(2)
+    ready = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(batch_size).prefetch(2)
     seconds = {"pipeline": [], "memory": []}
     for repeat in range(args.repeats + 1):
         for name, data in (("pipeline", batches), ("memory", ready)):

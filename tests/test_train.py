@@ -38,7 +38,7 @@ def test_what_a_training_leaves(trained, drawn_folder):
     about = described(trained.with_suffix(".json"))
     assert about["classes"] == list("0123456789")
     assert about["settings"]["epochs"] == 3 and about["settings"]["seed"] == 0
-    assert about["settings"]["learning_rate"] == pytest.approx(train.peak_rate(3), rel=1e-4)
+    assert about["settings"]["learning_rate"] == pytest.approx(train.peak_rate(3, 32), rel=1e-4)
     assert about["data"] == {"name": "small", "training": 270, "validation": 30, "test": 100} | {
         "sha256": about["data"]["sha256"]
     }
@@ -219,8 +219,9 @@ def test_changed_data_is_not_resumed(folder, monkeypatch, capsys):
     assert "have changed" in capsys.readouterr().err
 
 
-def test_peak_rate_and_strength_follow_from_the_epochs():
-    assert train.peak_rate(4) > train.peak_rate(30)
+def test_batch_size_peak_rate_and_strength_follow_from_the_epochs():
+    assert train.peak_rate(4, 64) > train.peak_rate(30, 128)
+    assert train.batch_size(4) < train.batch_size(30)
     assert train.augment_strength(4) < train.augment_strength(30)
     schedule = train.one_cycle(0.004, 1000)
     rates = [float(schedule(step)) for step in (0, 50, 100, 550, 1000)]
