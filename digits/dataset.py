@@ -156,7 +156,7 @@ def training_batches(dataset, batch_size, channels, augment, seed, first_epoch, 
 
     batches = dataset.shuffle(size, seed=seed).batch(batch_size).repeat(epochs)
     batches = batches.enumerate().skip(first_epoch * steps)
-    return _without_autotune(batches.map(prepare, num_parallel_calls=2).prefetch(8))
+    return without_autotune(batches.map(prepare, num_parallel_calls=2).prefetch(8))
 
 
 def evaluation_batches(dataset, channels, batch_size=1000):
@@ -165,10 +165,10 @@ def evaluation_batches(dataset, channels, batch_size=1000):
 
     batches = dataset.batch(batch_size)
     batches = batches.map(lambda pixels, labels: (tf.repeat(tf.cast(pixels, tf.float32), channels, axis=-1), labels))
-    return _without_autotune(batches.prefetch(2))
+    return without_autotune(batches.prefetch(2))
 
 
-def _without_autotune(dataset):
+def without_autotune(dataset):
     """Closing an iterator waits for the thread that tunes it, which sleeps longer each time: up to 20 s for nothing."""
     import tensorflow as tf
 

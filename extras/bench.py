@@ -25,22 +25,14 @@ from digits.console import NETWORKS, Parser, import_tensorflow, number, run
 
 
 def accuracy(args):
-    """Train with several seeds; the settings are those of train.py."""
+    """Train with several seeds; the other settings are those of train.py."""
     scores = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.repeats):
             model = Path(folder) / "model.keras"
-            flags = [
-                "--network",
-                args.network,
-                "--epochs",
-                str(args.epochs),
-                "--seed",
-                str(seed),
-                "--model",
-                str(model),
-            ]
-            if train.main(["--data", args.data, *flags]):
+            flags = {name: getattr(args, name) for name in ("data", "network", "epochs", "precision")}
+            flags |= {"seed": seed, "model": model}
+            if train.main([f"--{name}={value}" for name, value in flags.items()]):
                 raise SystemExit(1)
             scores.append(json.loads(model.with_suffix(".json").read_text()))
     names = ("network", "epochs", "n", "validation accuracy, %", "test accuracy, %", "seconds of training")
@@ -55,18 +47,20 @@ def epoch(args):
     import numpy as np
     import tensorflow as tf
 
-    settings = {"network": "cnn", "dropout": None, "l2": train.L2, "seed": 0, "precision": args.precision}
+    from digits import model
+
+    precision = model.fast_precision() if args.precision == "auto" else args.precision
+    settings = {"network": args.network, "dropout": None, "l2": train.L2, "seed": 0, "precision": precision}
     images = dataset.load(dataset.find(args.data)[1], "train")
-    decoded, _ = (dataset.decode(part) for part in dataset.hold_out(images, train.VALIDATION_SPLIT))
     network = train.new_network(settings, len(images.classes))
     network.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
-    batch_size = train.batch_size(args.epochs)
-    steps = -(-len(decoded) // batch_size)
-    strength = train.augment_strength(args.epochs)
-    batches = dataset.training_batches(decoded, batch_size, 3, strength, 0, 0, 2 * args.repeats + 1)
+    size, strength = train.batch_size(args.epochs), train.augment_strength(args.epochs)
+    decoded = dataset.decode(dataset.hold_out(images, train.VALIDATION_SPLIT)[0])
+    batches = dataset.training_batches(decoded, size, network.input_shape[-1], strength, 0, 0, args.repeats + 2)
+    steps = -(-len(decoded) // size)
     held = list(batches.take(steps))
     pixels, labels = (tf.constant(np.concatenate([batch[part] for batch in held])) for part in (0, 1))
-    ready = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(batch_size).prefetch(2)
+    ready = dataset.without_autotune(tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(size).prefetch(8))
     seconds = {"pipeline": [], "memory": []}
     for repeat in range(args.repeats + 1):
         for name, data in (("pipeline", batches), ("memory", ready)):
@@ -75,8 +69,8 @@ def epoch(args):
             if repeat:  # the first one also compiles
                 seconds[name].append(time.monotonic() - start)
     ratio = [a / b for a, b in zip(seconds["pipeline"], seconds["memory"], strict=True)]
-    names = ("n", "epoch through the pipeline, s", "on batches in memory, s", "ratio")
-    table(names, (args.repeats, spread(seconds["pipeline"]), spread(seconds["memory"]), spread(ratio)))
+    names = ("precision", "n", "epoch through the pipeline, s", "on batches in memory, s", "ratio")
+    table(names, (precision, args.repeats, *map(spread, seconds.values()), spread(ratio)))
 
 
 def startup(args):
@@ -122,9 +116,10 @@ def main(argv=None):
     parser.add_argument("--data", default="mnist", help="mnist, drawn, or a folder (default: %(default)s)")
     parser.add_argument("--network", choices=NETWORKS, default=train.NETWORK, help="(default: %(default)s)")
     parser.add_argument("--epochs", type=number(int, 1, 1000), default=train.EPOCHS, help="(default: %(default)s)")
-    parser.add_argument(
-        "--repeats", type=number(int, 1, 100), default=3, help="seeds, or repeats (default: %(default)s)"
-    )
+    precisions = ("auto", "float32", "bfloat16")
+    parser.add_argument("--precision", choices=precisions, default=train.PRECISION, help="(default: %(default)s)")
+    count = number(int, 1, 100)
+    parser.add_argument("--repeats", type=count, default=3, help="seeds, or repeats (default: %(default)s)")
     args = parser.parse_args(argv)
     print(machine(), flush=True)
     return run(PARTS[args.part], args)
