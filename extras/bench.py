@@ -53,7 +53,7 @@ def epoch(args):
     settings = {"network": args.network, "dropout": None, "l2": train.L2, "seed": 0, "precision": precision}
     images = dataset.load(dataset.find(args.data)[1], "train")
     network = train.new_network(settings, len(images.classes))
-    network.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    network.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     size, strength = train.batch_size(args.epochs), train.augment_strength(args.epochs)
     decoded = dataset.decode(dataset.hold_out(images, train.VALIDATION_SPLIT)[0])
     batches = dataset.training_batches(decoded, size, network.input_shape[-1], strength, 0, 0, args.repeats + 2)
