@@ -156,7 +156,7 @@ def training_batches(dataset, batch_size, channels, augment, seed, first_epoch, 
 
     batches = dataset.shuffle(size, seed=seed).batch(batch_size).repeat(epochs)
     batches = batches.enumerate().skip(first_epoch * steps)
-    return without_autotune(batches.map(prepare, num_parallel_calls=2).prefetch(8))
+    return without_autotune(batches.map(prepare).prefetch(8))  # one thread: the others are for the network
 
 
 def evaluation_batches(dataset, channels, batch_size=1000):

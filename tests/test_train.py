@@ -38,7 +38,7 @@ def test_what_a_training_leaves(trained, drawn_folder):
     about = described(trained.with_suffix(".json"))
     assert about["classes"] == list("0123456789")
     assert about["settings"]["epochs"] == 3 and about["settings"]["seed"] == 0
-    assert about["settings"]["learning_rate"] == pytest.approx(train.peak_rate(3, 32), rel=1e-4)
+    assert about["settings"]["learning_rate"] == pytest.approx(train.peak_rate(3, 32), abs=1e-6)
     assert about["data"] == {"name": "small", "training": 270, "validation": 30, "test": 100} | {
         "sha256": about["data"]["sha256"]
     }
