@@ -62,6 +62,8 @@ def curves_figure(history):
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend()
+    values = [row[key] for row in history for key in ("accuracy", "val_accuracy") if key in row]
+    axes[0].set_ylim(np.percentile(values, 10) - 0.01, 1)  # the first epochs would flatten all the others
     axes[0].set_ylabel("accuracy")
     axes[1].set_ylabel("cross-entropy + L2 penalty")
     axes[1].set_yscale("log")
