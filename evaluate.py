@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from digits import dataset, reader, report
-from digits.console import Parser, UserError, add_model_flags, check_model_file, run
+from digits.console import Parser, UserError, add_model_flags, check_model_file, model_file, run
 
 DATA = None  # "mnist", "drawn" or a folder; None: MNIST, or drawn digits where MNIST cannot be had
 NETWORK = "cnn"  # "cnn", "dense128" or "dense64"
@@ -66,7 +66,7 @@ def work(args):
     if args.model:
         check_model_file(args.model)
     name, folder = dataset.find(args.data)
-    model = args.model or Path(f"{name}_{args.network}.keras")
+    model = model_file(args, name)
     shipped = Path(f"mnist_{args.network}.keras")
     if not args.model and args.data is None and not model.exists() and shipped.exists():
         print(f"{model} is not there yet: evaluating {shipped}", file=sys.stderr)

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from digits import dataset, picture, reader
-from digits.console import Parser, UserError, add_model_flags, check_model_file, fail, progress, run
+from digits.console import Parser, UserError, add_model_flags, check_model_file, fail, model_file, progress, run
 
 img_path = "samples/5.png"  # the picture to read when the command line names none
 
@@ -140,7 +140,7 @@ def parse_args(argv):
 
 def work(args):
     name = args.data if args.data in ("mnist", "drawn") else Path(args.data).resolve().name
-    model = args.model or Path(f"{name}_{args.network}.keras")
+    model = model_file(args, name)
     check_model_file(model)
     true_label = None
     if args.random:

@@ -16,7 +16,6 @@ import os
 import platform
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from digits.console import (
     add_model_flags,
     import_tensorflow,
     keep_previous,
+    model_file,
     number,
     run,
     whole_file,
@@ -256,7 +256,7 @@ def work(argv):
     if args.model and (args.model.suffix != ".keras" or not args.model.absolute().parent.is_dir()):
         raise UserError(f"--model: {args.model} must end in .keras, in a folder that exists")
     name, folder = dataset.find(args.data)
-    path = args.model or Path(f"{name}_{args.network}.keras")
+    path = model_file(args, name)
     checkpoint = path.with_suffix(".checkpoint.npz")
     resume = read_checkpoint(checkpoint) if args.resume else None
     settings = settings_of(argv, resume)

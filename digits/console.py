@@ -63,6 +63,11 @@ def add_model_flags(parser, data, network, model):
     parser.add_argument("--model", type=Path, default=model, help="model file (default: <data>_<network>.keras)")
 
 
+def model_file(args, name):
+    """The model file that the shared flags mean, for a data set of this name."""
+    return args.model or Path(f"{name}_{args.network}.keras")
+
+
 def number(kind, low, high, open_low=False, open_high=False):
     """An argparse type: an int or float between low and high, bounds included unless open."""
 
@@ -74,9 +79,9 @@ def number(kind, low, high, open_low=False, open_high=False):
         too_low = value <= low if open_low else not value >= low  # "not >=" refuses nan
         too_high = value >= high if open_high else not value <= high
         if too_low or too_high:
-            bounds = f"{'more than' if open_low else 'at least'} {low}"
-            if high != float("inf"):
-                bounds += f" and {'less than' if open_high else 'at most'} {high}"
+            bounds = (
+                f"{'more than' if open_low else 'at least'} {low} and {'less than' if open_high else 'at most'} {high}"
+            )
             raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {bounds}")
         return value
 

@@ -6,6 +6,7 @@ network makes floats of it, and as many channels as the network takes.
 
 import hashlib
 import math
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -103,9 +104,10 @@ def decode(images):
         return tf.ensure_shape(tf.io.decode_png(tf.where(right, data, "")), (28, 28, 1)), label
 
     dataset = tf.data.Dataset.from_tensor_slices((images.files, images.labels))
+    dataset = without_autotune(dataset)  # and so is all that is made from it
     if images.files.ndim > 1:  # pixels already
         return dataset
-    dataset = dataset.map(decode_png, num_parallel_calls=tf.data.AUTOTUNE).cache()
+    dataset = dataset.map(decode_png, num_parallel_calls=os.cpu_count()).cache()
     with native_log_held():  # an error that is reported here in one line is logged there in ten
         try:
             for _ in progress(dataset.batch(500), "Reading images", total=math.ceil(len(images.labels) / 500)):
@@ -156,7 +158,7 @@ def training_batches(dataset, batch_size, channels, augment, seed, first_epoch, 
 
     batches = dataset.shuffle(size, seed=seed).batch(batch_size).repeat(epochs)
     batches = batches.enumerate().skip(first_epoch * steps)
-    return without_autotune(batches.map(prepare).prefetch(8))  # one thread: the others are for the network
+    return batches.map(prepare).prefetch(8)  # one thread: the others are for the network
 
 
 def evaluation_batches(dataset, channels, batch_size=1000):
@@ -165,7 +167,7 @@ def evaluation_batches(dataset, channels, batch_size=1000):
 
     batches = dataset.batch(batch_size)
     batches = batches.map(lambda pixels, labels: (tf.repeat(tf.cast(pixels, tf.float32), channels, axis=-1), labels))
-    return without_autotune(batches.prefetch(2))
+    return batches.prefetch(2)
 
 
 def without_autotune(dataset):
