@@ -73,7 +73,7 @@ def work(args):
         model = shipped
     check_model_file(model)
     images = dataset.load(folder, "test")
-    network, classes = reader.load_model(model)
+    network, classes, _ = reader.load_model(model)
     if classes != images.classes:
         raise UserError(
             f"{model}: its classes are {_list(classes)}, those of the data {name} are {_list(images.classes)}"
@@ -88,7 +88,8 @@ def work(args):
     print(f"\n{report.as_text(result)}\n")
     paths = save_figures(model, decoded, images.labels, probabilities, classes, result)
     print("Figures: " + ", ".join(map(str, paths)))
-    print(f"Loss: {result['loss']:.4f}")
+    error = report.calibration_error(labels=images.labels, probabilities=probabilities)
+    print(f"Loss: {result['loss']:.4f}   Expected calibration error: {100 * error:.2f}%")
     print(f"Test accuracy: {100 * result['accuracy']:.2f}% ({result['correct']:,} of {result['total']:,})", flush=True)
     report.show()
 

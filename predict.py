@@ -1,4 +1,4 @@
-"""Which digit is in this picture?
+"""Which digit, or which number, is in this picture?
 
 Edit img_path below and run it:
 
@@ -7,43 +7,66 @@ Edit img_path below and run it:
 or name any number of pictures and folders:
 
     python predict.py photo.jpg scans/
+    python predict.py --steps photo.jpg            # also save steps.png: how the answer came out
+    python predict.py --box 420,80,300,60 form.png # read one field of a form
     python predict.py --random                     # a random test image of Mnist_dataset/, with its true label
     python predict.py --json scans/ > answers.jsonl
 
-The picture may be of any size, mode and polarity: the digit is cut out and centred the way MNIST was made.
+The picture may be a photo, a scan or a drawing of any size, mode and polarity; all pages of a TIFF are read.
 """
 
+import argparse
 import csv
 import json
 import random
 import sys
+from itertools import islice
 from pathlib import Path
 
-from digits import dataset, picture, reader
-from digits.console import Parser, UserError, add_model_flags, check_model_file, fail, model_file, progress, run
+import numpy as np
+
+from digits import dataset, image_file, reader
+from digits.console import (
+    Parser,
+    UserError,
+    add_model_flags,
+    check_model_file,
+    fail,
+    model_file,
+    number,
+    progress,
+    run,
+)
 
 img_path = "samples/5.png"  # the picture to read when the command line names none
 
 DATA = "mnist"  # whose model to use, and whose test images with --random: "mnist", "drawn" or a folder
 NETWORK = "cnn"  # "cnn", "dense128" or "dense64"
 MODEL = None  # model file; None: <data>_<network>.keras
+MIN_CONFIDENCE = 0.0  # readings less sure than this, 0-1, are marked for review
 FIGURE = "prediction.png"  # where the figure goes without a screen
-MOST_ROWS = 8  # pictures in the figure
+STEPS_FIGURE = "steps.png"  # where that of --steps goes
+MOST_ROWS = 8  # pictures in a figure
+BATCH = 100  # pictures that the network reads at a time
 
 
 def pictures_in(names):
-    """The (name, path) of all pictures, those in folders sorted. Raises UserError for what does not exist."""
-    pictures = []
+    """The (name, path, page) of all pictures, those in folders sorted. Raises UserError for what does not exist."""
+    paths = []
     for name in map(Path, names):
         if name.is_dir():
-            inside = sorted(p for p in name.rglob("*") if p.suffix.lower() in picture.SUFFIXES and p.name[0] != ".")
+            inside = sorted(p for p in name.rglob("*") if p.suffix.lower() in image_file.SUFFIXES and p.name[0] != ".")
             if not inside:
                 raise UserError(f"{name}: no pictures in this folder; name one that has some")
-            pictures += [(str(path), path) for path in inside]
+            paths += inside
         elif name.exists() or len(names) > 1:  # a missing one among several is reported in its turn
-            pictures.append((str(name), name))
+            paths.append(name)
         else:
             raise UserError(f"{name}: no such file; name another picture, or edit img_path in predict.py")
+    pictures = []
+    for path in paths:
+        pages = image_file.count_pages(path) if path.suffix.lower() in (".tif", ".tiff") else 1
+        pictures += [(str(path) if pages == 1 else f"{path} page {page + 1}", path, page) for page in range(pages)]
     return pictures
 
 
@@ -59,64 +82,114 @@ def random_test_image(data):
     return name, images.files[place] if drawn else Path(name), images.classes[images.labels[place]]
 
 
-def read_all(pictures, model):
-    """Yield (name, Reading or None, error or None) for each (name, picture); a bar shows where the answers do not."""
-    for name, source in pictures if sys.stdout.isatty() else progress(pictures, "Reading pictures"):
-        try:
-            yield name, reader.read(source, model), None
-        except picture.PictureError as error:
-            yield name, None, str(error)
+def read_all(pictures, model, box):
+    """Yield (name, Reading or None, error or None) for each picture; a bar shows where the answers do not."""
+    shown = pictures if sys.stdout.isatty() else progress(pictures, "Reading pictures")
+    size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
+    shown = iter(shown)
+    while batch := list(islice(shown, size)):
+        found = []
+        for name, source, page in batch:
+            try:
+                found.append((name, reader.find(source, box, page), None))
+            except image_file.PictureError as error:
+                found.append((name, None, str(error)))
+        readings = iter(reader.judge([one for _, one, _ in found if one is not None], model))
+        for name, _, error in found:
+            yield name, None if error else next(readings), error
 
 
-def print_json(pictures, model):
+def answer_of(reading, min_confidence):
+    """What is printed of a picture."""
+    if reading.prediction is None:
+        answer = "No digit found"
+    elif len(reading.digits) > 1:
+        lowest = min(digit.confidence for digit in reading.digits)
+        answer = f"Number: {reading.number}  (lowest confidence {100 * lowest:.1f}%)"
+    elif reading.is_digit:
+        answer = f"Prediction: {reading.prediction} with {100 * reading.confidence:.2f}% confidence"
+    else:
+        answer = f"Not a digit (looks most like a {reading.prediction}, {100 * reading.confidence:.0f}%)"
+    return answer + ("  (to be reviewed)" if for_review(reading, min_confidence) else "")
+
+
+def for_review(reading, min_confidence):
+    """Whether a person should look at it: something was read, or nothing could be, with too little confidence."""
+    return any(digit.confidence < min_confidence for digit in reading.digits) or (
+        min_confidence > 0 and not reading.digits
+    )
+
+
+def as_json(reading):
+    """A Reading as a dict that json can write."""
+    keys = ("prediction", "confidence", "probabilities", "is_digit", "digit_score", "number")
+    digits = [
+        {"digit": d.digit, "confidence": d.confidence, "digit_score": d.digit_score, "box": list(d.box)}
+        for d in reading.digits
+    ]
+    return {key: getattr(reading, key) for key in keys} | {"digits": digits}
+
+
+def print_json(pictures, model, box, min_confidence):
     status = 0
-    for name, reading, error in read_all(pictures, model):
+    for (name, reading, error), (_, source, page) in zip(read_all(pictures, model, box), pictures, strict=True):
+        row = {"path": name if isinstance(source, np.ndarray) else str(source)}
+        if name != row["path"]:
+            row["page"] = page + 1
         if error:
-            status, row = 2, {"path": name, "error": error}
+            status, row["error"] = 2, error
         else:
-            row = {"path": name, "prediction": reading.prediction, "confidence": reading.confidence}
-            row["probabilities"] = reading.probabilities
+            row |= as_json(reading)
+            if min_confidence:
+                row["review"] = for_review(reading, min_confidence)
         print(json.dumps(row, ensure_ascii=False), flush=True)
     return status
 
 
-def print_csv(pictures, model):
+def print_csv(pictures, model, box, min_confidence):
     classes = reader.load_model(model)[1]
     table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(["path", "prediction", "confidence", *(f"probability_{name}" for name in classes), "error"])
+    columns = ["path", "prediction", "confidence", *(f"probability_{name}" for name in classes)]
+    table.writerow([*columns, "is_digit", "digit_score", "number", "review", "error"])
     status = 0
-    for name, reading, error in read_all(pictures, model):
+    for name, reading, error in read_all(pictures, model, box):
         if error:
-            status, cells = 2, [""] * (2 + len(classes)) + [error]
+            status, cells = 2, [""] * (6 + len(classes)) + [error]
         else:
-            cells = [reading.prediction, reading.confidence, *reading.probabilities.values(), ""]
+            cells = [reading.prediction, reading.confidence, *reading.probabilities.values(), reading.is_digit]
+            cells += [reading.digit_score, reading.number, for_review(reading, min_confidence), ""]
         table.writerow([name, *cells])
     return status
 
 
-def print_answers(pictures, model, true_label=None):
+def print_answers(pictures, model, box, min_confidence, steps=False, true_label=None):
     """Print a line for each picture, and show or save a figure of the first few."""
     from digits import report
 
     status, read, rows, alone = 0, 0, [], len(pictures) == 1
-    for (name, reading, error), (_, source) in zip(read_all(pictures, model), pictures, strict=True):
+    for (name, reading, error), picture in zip(read_all(pictures, model, box), pictures, strict=True):
         if error:
             status = fail(f"{name}: {error}", 2)
             continue
         read += 1
-        answer = "No digit found"
-        if reading.prediction is not None:
-            answer = f"Prediction: {reading.prediction} with {100 * reading.confidence:.2f}% confidence"
+        answer = answer_of(reading, min_confidence)
         if not alone:
             print(f"{name}  {answer}", flush=True)
         if len(rows) < MOST_ROWS:
-            rows.append((picture.open_picture(source)[0], reading, f"{Path(name).name}\n{answer}"))
+            pixels, factor = image_file.open_picture(picture[1], box, picture[2])
+            rows.append(
+                (pixels, factor, (box or (0, 0))[:2], reading, f"{Path(name).name}\n" + answer.replace("  (", "\n("))
+            )
     if not rows:
         return status
     screen, figure = report.has_screen(), report.prediction_figure(rows)
+    first = "" if alone else f" of the first {len(rows)}"
+    if steps:
+        report.save(report.steps_figure([(row[0], row[3], row[4]) for row in rows]), STEPS_FIGURE)
+        print(f"Steps{first}: {STEPS_FIGURE}")
     if not screen:
         report.save(figure, FIGURE)
-        print(f"Figure{'' if alone else f' of the first {len(rows)}'}: {FIGURE}")
+        print(f"Figure{first}: {FIGURE}")
     if true_label is not None:
         print(f"True label: {true_label}")
     print(answer if alone else f"Read {read:,} of {len(pictures):,} pictures", flush=True)
@@ -124,17 +197,32 @@ def print_answers(pictures, model, true_label=None):
     return status
 
 
+def box_of(text):
+    """The box x,y,width,height that a flag names."""
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not x,y,width,height in pixels, such as 420,80,300,60") from None
+    return x, y, width, height
+
+
 def parse_args(argv):
     parser = Parser(__doc__)
     parser.add_argument("pictures", nargs="*", help=f"pictures and folders of pictures (default: img_path, {img_path})")
     parser.add_argument("--random", action="store_true", help="read a random test image and print its true label too")
     add_model_flags(parser, DATA, NETWORK, MODEL)
+    parser.add_argument("--box", type=box_of, help="read only this part: x,y,width,height in pixels (default: all)")
+    confidence = "mark what is less sure than this, 0-1, for review (default: %(default)s: nothing)"
+    parser.add_argument("--min-confidence", type=number(float, 0, 1), default=MIN_CONFIDENCE, help=confidence)
+    parser.add_argument("--steps", action="store_true", help=f"also save {STEPS_FIGURE}: each step of the reading")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print a JSON object for each picture, no figure")
     output.add_argument("--csv", action="store_true", help="print a table with a row for each picture, no figure")
     args = parser.parse_args(argv)
     if args.random and args.pictures:
         parser.error("--random takes no pictures")
+    if args.steps and (args.json or args.csv):
+        parser.error("--steps draws a figure, --json and --csv do not")
     return args
 
 
@@ -144,18 +232,18 @@ def work(args):
     check_model_file(model)
     true_label = None
     if args.random:
-        *found, true_label = random_test_image(args.data)
-        pictures = [tuple(found)]
+        name, source, true_label = random_test_image(args.data)
+        pictures = [(name, source, 0)]
     else:
         pictures = pictures_in(args.pictures or [img_path])
     if args.json:
-        return print_json(pictures, model)
+        return print_json(pictures, model, args.box, args.min_confidence)
     if args.csv:
-        return print_csv(pictures, model)
+        return print_csv(pictures, model, args.box, args.min_confidence)
     print(
         f"Model: {model}   " + (f"Picture: {pictures[0][0]}" if len(pictures) == 1 else f"Pictures: {len(pictures):,}")
     )
-    return print_answers(pictures, model, true_label)
+    return print_answers(pictures, model, args.box, args.min_confidence, args.steps, true_label)
 
 
 def main(argv=None):

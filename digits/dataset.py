@@ -103,8 +103,7 @@ def decode(images):
         right = tf.strings.substr(data, 0, len(PNG_28_28_GREY)) == PNG_28_28_GREY
         return tf.ensure_shape(tf.io.decode_png(tf.where(right, data, "")), (28, 28, 1)), label
 
-    dataset = tf.data.Dataset.from_tensor_slices((images.files, images.labels))
-    dataset = without_autotune(dataset)  # and so is all that is made from it
+    dataset = from_pixels(images.files, images.labels)
     if images.files.ndim > 1:  # pixels already
         return dataset
     dataset = dataset.map(decode_png, num_parallel_calls=os.cpu_count()).cache()
@@ -116,6 +115,13 @@ def decode(images):
             _name_the_bad_file(images.files)
             raise UserError(f"reading the images failed: {error.message}") from error
     return dataset
+
+
+def from_pixels(pixels, labels):
+    """A tf.data.Dataset of (uint8 28×28×1, int64 label) from arrays of them (or of paths); not autotuned, see below."""
+    import tensorflow as tf
+
+    return without_autotune(tf.data.Dataset.from_tensor_slices((pixels, labels)))  # nor is what is made from it
 
 
 def _name_the_bad_file(paths):

@@ -1,4 +1,4 @@
-"""Any picture -> a 28×28 digit, the way MNIST was made.
+"""Any picture -> its digits, each 28×28, the way MNIST was made.
 
 "The original black and white (bilevel) images from NIST were size normalized to fit in a 20x20 pixel box while
 preserving their aspect ratio. [...] the images were centered in a 28x28 image by computing the center of mass of the
@@ -6,153 +6,342 @@ pixels, and translating the image so as to position this point at the center of 
 C. Cortes, C. J. C. Burges, http://yann.lecun.com/exdb/mnist/)
 """
 
-import io
-import warnings
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-MOST_PIXELS = 200_000_000  # a phone takes up to 200 megapixels; more is a mistake or an attack
-WORKING_SIDE = 1000  # pixels; larger pictures are reduced to this, which still leaves a small digit large enough
-FAINTEST = 0.1  # ink is at least this far from the paper, as a share of black on white
+from digits.paper import FAINTEST, ink_of, otsu
+
+LINED_SIDE = 40  # pixels; in smaller pictures a long stroke is part of the digit
+MOST_PIECES = 150  # the largest; more is a text or a photo
+MOST_JOINED = 3  # pieces of a digit that stand side by side
+MOST_CUTS = 12
+CUT_PRIOR = 0.5  # of a cut through connected ink; half for each side
+JOIN_PRIOR = 0.2  # of a digit of which two strokes do not touch and stand side by side
+PEN_WIDTHS = 1.6, 4.8  # pixels; 96 of 100 of MNIST's digits lie between
+THINNER, THICKER = 2.2, 4.2  # pixels; what those outside are given, well inside
 
 
-class PictureError(ValueError):
-    """The picture cannot be read; the message says why, in one line."""
-
-
-class Digit(NamedTuple):
-    """A digit found in a picture."""
+class Candidate(NamedTuple):
+    """Ink that may be a digit. Where ink may be cut in several ways, there is a candidate for each."""
 
     image: np.ndarray  # uint8 28×28×1, 0 background, 255 ink
     box: tuple  # x, y, width, height in pixels of the picture
+    line: int  # line of writing, from the top
+    start: int  # from which piece of the line
+    stop: int  # to which, exclusive
+    whole: bool  # not cut off by the edge of the picture
+    prior: float  # how likely it is, before one looks, that the pieces are to be joined and cut like this, 0-1
 
 
-def open_picture(source):
-    """Return a picture as (uint8 H×W×3, factor by which it was reduced).
+class Steps(NamedTuple):
+    """How a picture, uint8 H×W×3, is taken apart; all of H×W."""
 
-    source: path, bytes, open binary file, PIL image, or NumPy array (H×W grey, H×W×1, H×W×3 or H×W×4, uint8).
-    Turned upright by its EXIF tag; what is transparent becomes paper. Raises PictureError if it cannot be read.
-    """
-    if isinstance(source, np.ndarray):
-        source = Image.fromarray(source[..., 0] if source.ndim == 3 and source.shape[2] == 1 else source)
-    if isinstance(source, bytes):
-        source = io.BytesIO(source)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own limit is lower, and damaged tags do no harm
-            image = source if isinstance(source, Image.Image) else Image.open(source)
-            if image.width * image.height > MOST_PIXELS:
-                raise PictureError(f"{image.width:,}×{image.height:,} pixels are too many; make the picture smaller")
-            factor = max(1, max(image.size) // WORKING_SIDE)
-            original = image.size
-            image.draft("RGB", (image.width // factor, image.height // factor))  # JPEG: decodes no more than needed
-            image.load()
-            image = _to_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError:
-        raise PictureError("too many pixels; make the picture smaller") from None
-    except UnidentifiedImageError:
-        raise PictureError(_why_not_a_picture(source)) from None
-    except (OSError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
-        if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
-            raise PictureError(error.strerror.lower()) from None
-        raise PictureError(f"the picture is damaged ({error})") from None
-    image = image.reduce(max(1, max(image.size) // WORKING_SIDE))
-    return np.asarray(image), max(original) / max(image.size)
+    ink: np.ndarray  # float32, how far from the paper, 0-1
+    strokes: np.ndarray  # bool
+    unlined: np.ndarray  # bool, the strokes without ruled lines
+    pieces: np.ndarray  # int, the number of the piece, 0 where there is none
+    boxes: np.ndarray  # int n×4, top, left, bottom, right of each piece
 
 
-def _why_not_a_picture(source):
-    """Say in one line why Pillow does not know the format."""
-    if isinstance(source, (str, Path)):
-        start = Path(source).read_bytes()[:12]
-    else:
-        source.seek(0)
-        start = source.read(12)
-    if not start:
-        return "the file is empty"
-    if start[4:8] == b"ftyp":
-        return "HEIC and AVIF pictures are not supported; export it as JPEG or PNG"
-    return "not a picture in a format that can be read; save it as PNG or JPEG"
+def find_digits(picture):
+    """Return the Candidates in a picture, uint8 H×W×3, line by line from the left; none where there is no ink."""
+    steps = take_apart(picture)
+    candidates = []
+    for number, line in enumerate(lines_of(steps.boxes)):
+        candidates += _candidates(steps.ink, steps.pieces, steps.boxes, line, number)
+    return candidates
 
 
-def _to_rgb(image):
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more, which convert() would cut off at 255
-        levels = np.asarray(image, np.float64)
-        top = 65535 if image.mode.startswith("I") and levels.max() > 255 else max(255, levels.max())
-        image = Image.fromarray((255 * np.clip(levels / top, 0, 1)).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    grey, alpha = np.asarray(image.convert("RGB").convert("L"), float), np.asarray(image.getchannel("A"), float)
-    ink_is_dark = (grey * alpha).sum() < 128 * alpha.sum()
-    paper = Image.new("RGBA", image.size, "white" if ink_is_dark else "black")
-    return Image.alpha_composite(paper, image).convert("RGB")
+def take_apart(picture):
+    """Return the Steps from a picture, uint8 H×W×3, to its pieces of ink."""
+    ink = ink_of(picture)
+    strokes = strokes_of(ink)
+    unlined = without_lines(strokes)
+    return Steps(ink, strokes, unlined, *pieces_of(unlined))
 
 
-def find_digit(picture):
-    """Return the Digit in a picture (uint8 H×W×3), or None where there is no ink."""
-    ink = _ink(picture)
-    mask = _strokes(ink)
-    if mask is None:
-        return None
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    image = centre(np.where(mask, ink, 0)[top:bottom, left:right])
-    return Digit(image, (int(left), int(top), int(right - left), int(bottom - top)))
+def strokes_of(ink):
+    """Mask of the pixels that belong to strokes, bool H×W.
 
-
-def _ink(picture):
-    """How far each pixel is from the paper, float32 H×W, 0-1: either polarity and any colour of ink.
-
-    The paper is a plane through the pixels along the edges, since light falls off across a photo.
-    """
-    height, width = picture.shape[:2]
-    edge = np.zeros((height, width), bool)
-    margin = max(1, min(height, width) // 50)
-    edge[:margin] = edge[-margin:] = edge[:, :margin] = edge[:, -margin:] = True
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    terms = np.stack([np.ones_like(x), x, y], -1)
-    distance = np.zeros((height, width), np.float32)
-    for channel in range(3):
-        values = picture[..., channel].astype(np.float32) / 255
-        usual = edge & (np.abs(values - np.median(values[edge])) < 0.25)  # a stroke may touch the edge
-        plane = np.linalg.lstsq(terms[usual], values[usual], rcond=None)[0]
-        distance = np.maximum(distance, np.abs(values - terms @ plane))
-    return distance
-
-
-def _strokes(ink):
-    """Mask of the pixels that belong to strokes, bool H×W, or None where there are none.
-
-    Hysteresis: what is faint counts only where it is connected with what is clearly ink; specks do not count.
+    Hysteresis: what is faint counts only where it is connected with what is clearly ink.
     """
     from scipy import ndimage
 
-    smooth = ndimage.uniform_filter(ink, max(1, min(ink.shape) // 100))
+    smooth = ndimage.uniform_filter(ink, min(3, max(1, min(ink.shape) // 100)))  # against the noise of a camera
     darkest = np.partition(smooth.ravel(), -9)[-9] if smooth.size > 9 else smooth.max()
     if darkest < FAINTEST:
-        return None
-    edge = np.concatenate([smooth[0], smooth[-1], smooth[:, 0], smooth[:, -1]])
-    clear = _otsu(smooth[smooth > 0.2 * darkest])
-    faint = np.clip(6 * np.median(edge), 0.1 * darkest, 0.2 * darkest)  # above the noise of the paper
+        return np.zeros(ink.shape, bool)
+    noise = 6 * np.median(smooth)
+    faint = np.clip(noise, 0.1 * darkest, 0.3 * darkest)
     parts, count = ndimage.label(smooth > faint, np.ones((3, 3)))
-    strength = ndimage.maximum(smooth, parts, np.arange(1, count + 1))
-    area = ndimage.sum_labels(smooth, parts, np.arange(1, count + 1))
-    keep = (strength >= clear) & (area > 0.02 * area.max())
-    return np.concatenate([[False], keep])[parts]
+    inside = np.ones(count + 1, bool)
+    inside[np.concatenate([[0], parts[0], parts[-1], parts[:, 0], parts[:, -1]])] = False
+    inside = smooth[inside[parts]]  # the border of a page may be far darker than the pencil on it
+    values = inside if inside.size > 0.002 * smooth.size else smooth
+    clear = otsu(values[values > 0.2 * values.max()])
+    parts, count = ndimage.label(smooth > max(faint, 0.4 * clear), np.ones((3, 3)))
+    clear_pixels = np.bincount(parts[smooth >= clear], minlength=count + 1)
+    clear_pixels[0] = 0
+    strokes = (clear_pixels > 0)[parts]
+    return ndimage.maximum_filter(strokes, 3) & (smooth > 0.1 * darkest)  # with their soft edges
 
 
-def _otsu(values):
-    """The threshold that splits values, 0-1, into two groups with the least variance inside (N. Otsu, 1979)."""
-    counts, edges = np.histogram(values, 64, (0, 1))
-    below = counts.cumsum()
-    sums = (counts * (edges[:-1] + edges[1:]) / 2).cumsum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (sums[-1] * below / below[-1] - sums) ** 2 / (below * (below[-1] - below))
-    return edges[1 + int(np.nanargmax(np.where(np.isfinite(between), between, -1)))]
+# From strokes to pieces and lines of writing
+
+
+def without_lines(mask):
+    """The mask without ruled lines: straight, thin, and from edge to edge. Strokes that cross one stay whole."""
+    if min(mask.shape) < LINED_SIDE:
+        return mask
+    return _without_rows(_without_rows(mask).T).T
+
+
+def _without_rows(mask):
+    from scipy import ndimage
+
+    height, width = mask.shape
+    run = max(width // 8, min(40, width // 2)) | 1  # longer than a stroke, short enough for a line that rises
+    thick = ndimage.maximum_filter1d(mask, 3, axis=0)  # a line may rise slowly
+    runs = ndimage.maximum_filter1d(ndimage.minimum_filter1d(thick, run, axis=1), run, axis=1)
+    if not runs.any():
+        return mask
+    joined, _ = ndimage.label(ndimage.maximum_filter1d(runs, run, axis=1), np.ones((3, 3)))
+    lines, thickest = np.zeros_like(mask), 0
+    for number, (rows, columns) in enumerate(ndimage.find_objects(joined), 1):
+        line = mask[rows, columns] & runs[rows, columns] & (joined[rows, columns] == number)
+        thickness = np.median(line.sum(0))
+        across = line.any(0).mean() * (columns.stop - columns.start) >= 0.8 * width
+        ends = line[:, : max(2, width // 30)].any() and line[:, -max(2, width // 30) :].any()
+        flat = rows.stop - rows.start < 0.2 * width
+        if across and ends and flat and columns.stop - columns.start == width and thickness <= max(4, 0.03 * height):
+            lines[rows, columns] |= line
+            thickest = max(thickest, thickness)
+    if not lines.any():
+        return mask
+    through = int(1.6 * thickest) + 2  # where there is more ink than this across a line, a stroke crosses it
+    crossing = ndimage.maximum_filter1d(ndimage.minimum_filter1d(mask, through, axis=0), through, axis=0)
+    rest = mask & ~(lines & ~crossing)
+    return rest if pen_width(rest) > 0.5 * thickest else mask  # a long stroke leaves only its ragged edge
+
+
+def pen_width(mask):
+    """The usual width of strokes in a mask, in pixels, from how far its pixels are from the edge; 0 of an empty one."""
+    from scipy import ndimage
+
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))
+    return max(1.0, 4 * depth[depth > 0].mean() - 2) if mask.any() else 0.0
+
+
+def pieces_of(mask):
+    """Return (int H×W, 0 or the number of the piece; boxes n×4: top, left, bottom, right).
+
+    A piece is connected ink, together with the broken-off strokes that belong to it. Specks, borders and what frames
+    the rest do not count.
+    """
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask, np.ones((3, 3)))
+    if not count:
+        return parts, np.zeros((0, 4), int)
+    area = np.bincount(parts.ravel(), minlength=count + 1)[1:].astype(float)
+    boxes = np.array([(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(parts)]).reshape(-1, 4)
+    keep = ~_borders(parts, boxes, area)
+    if not keep.any():
+        keep[:] = True
+    extent = (boxes[:, 2:] - boxes[:, :2]).max(1)
+    keep &= (area > 0.02 * area[keep].max()) & (extent > 0.08 * extent[keep].max())
+    if keep.sum() > MOST_PIECES:
+        keep &= area >= np.sort(area[keep])[-MOST_PIECES]
+    owner = _joined(boxes, keep)
+    parts = np.concatenate([[0], owner])[parts]
+    return parts, np.array([(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(parts)])
+
+
+def _borders(parts, boxes, area):
+    """Which parts are the border of the picture or a frame round others."""
+    height, width = parts.shape
+    extent = (boxes[:, 2:] - boxes[:, :2]) / (height, width)
+    corners = np.isin(np.arange(1, len(boxes) + 1), parts[[0, 0, -1, -1], [0, -1, 0, -1]])
+    border = np.zeros(len(boxes), bool)
+    for side, depth in zip((parts[0], parts[-1], parts[:, 0], parts[:, -1]), extent.T[[0, 0, 1, 1]], strict=True):
+        contact = np.bincount(side, minlength=len(boxes) + 1)[1:] / len(side)
+        border |= (contact > 0.5) & ((contact > 0.9) | corners) | (contact > 0.1) & (depth < 0.15) & corners
+    size = (boxes[:, 2:] - boxes[:, :2]).astype(float)
+    hollow = (area < 0.3 * size.prod(1)) & (size.min(1) > 10)
+    for number in np.flatnonzero(hollow):
+        top, left, bottom, right = boxes[number]
+        part = parts[top:bottom, left:right] == number + 1
+        h, w = part.shape
+        inner = part[h // 6 : h - h // 6, w // 6 : w - w // 6]
+        across = part[: h // 6].any(0).mean(), part[-(h // 6) :].any(0).mean()
+        along = part[:, : w // 6].any(1).mean(), part[:, -(w // 6) :].any(1).mean()
+        inside = ((boxes[:, :2] > boxes[number, :2]) & (boxes[:, 2:] < boxes[number, 2:])).all(1)
+        hollow[number] = (
+            inner.sum() < 0.05 * part.sum() and min(*across, *along) > 0.9 and area[inside].sum() > 0.05 * area[number]
+        )
+    return border | hollow
+
+
+def _joined(boxes, keep):
+    """For each part, the number of the piece that it belongs to, from 1; 0 for what does not count."""
+    owner = np.where(keep, np.arange(1, len(boxes) + 1), 0)
+    boxes = boxes.astype(float)
+    while True:
+        alive = np.unique(owner[owner > 0]) - 1
+        top, left, bottom, right = boxes[alive].T
+        height, width = bottom - top, right - left
+        across = np.minimum.outer(right, right) - np.maximum.outer(left, left)
+        along = np.minimum.outer(bottom, bottom) - np.maximum.outer(top, top)
+        low, tall = np.minimum.outer(height, height), np.maximum.outer(height, height)
+        narrow = np.minimum.outer(width, width)
+        bar = np.where(height[:, None] < height, (width > 1.5 * height)[:, None], width > 1.5 * height)
+        within = (across >= 0.5 * narrow) & (along >= 0.5 * low)
+        above = (across >= 0.4 * narrow) & (-along <= np.where(bar & (low <= 0.6 * tall), 0.25, 0.08) * tall)
+        beside = (along >= 0.8 * low) & (-across <= 0.06 * tall) & (low <= 0.6 * tall)
+        # The bar of a 5 may hover to the right of the rest.
+        below_top = np.where(height[:, None] < height, bottom[:, None] - top, bottom - top[:, None]) / tall
+        hovering = bar & (-across <= 0.2 * tall) & (below_top >= -0.25) & (below_top <= 0.3) & (low <= 0.6 * tall)
+        fits = (within | above | beside | hovering) & ~np.eye(len(alive), dtype=bool)
+        if not fits.any():
+            break
+        gap = np.where(fits, np.maximum(-along, 0) / tall, np.inf)
+        one, two = alive[list(np.unravel_index(gap.argmin(), gap.shape))]
+        owner[owner == two + 1] = one + 1
+        boxes[one] = *np.minimum(boxes[one, :2], boxes[two, :2]), *np.maximum(boxes[one, 2:], boxes[two, 2:])
+    numbers = np.unique(owner[owner > 0])
+    return np.where(owner > 0, 1 + np.searchsorted(numbers, owner), 0)
+
+
+def lines_of(boxes):
+    """Lists of pieces: line by line from the top, each from the left, without what is far smaller than its line."""
+    if not len(boxes):
+        return []
+    lines = []
+    height = boxes[:, 2] - boxes[:, 0]
+    for piece in np.argsort(-height, kind="stable"):
+        top, left, bottom, right = boxes[piece]
+        for line in lines:
+            near = min(line, key=lambda other: max(boxes[other, 1] - right, left - boxes[other, 3]))
+            overlap = min(bottom, boxes[near, 2]) - max(top, boxes[near, 0])
+            if overlap > 0.5 * (bottom - top):
+                line.append(piece)
+                break
+        else:
+            lines.append([piece])
+    lines = [[p for p in line if height[p] > 0.35 * np.percentile(height[line], 75)] for line in lines]
+    tallest = height.max()
+    lines = [line for line in lines if max(height[p] for p in line) > 0.2 * tallest]
+    lines = [sorted(line, key=lambda p: boxes[p, 1] + boxes[p, 3]) for line in lines]
+    return sorted(lines, key=lambda line: np.mean(boxes[line][:, [0, 2]]))
+
+
+# From pieces to 28×28
+
+
+def _candidates(ink, parts, boxes, line, number):
+    """The Candidates of a line: its pieces, wide ones also cut, and neighbours that nearly touch also joined."""
+    tall = max(boxes[piece, 2] - boxes[piece, 0] for piece in line)
+    atoms, box_of = [], {}  # (piece, number in parts), from the left
+    for piece in line:
+        for atom, box in _cut(parts, boxes[piece], piece + 1):
+            atoms.append((piece, atom))
+            box_of[atom] = box
+    found = []
+    for start in range(len(atoms)):
+        for stop in range(start + 1, len(atoms) + 1):
+            run = atoms[start:stop]
+            inside = np.array([box_of[atom] for _, atom in run])
+            top, left, bottom, right = *inside[:, :2].min(0), *inside[:, 2:].max(0)
+            if stop - start > 1:
+                if run[-1][0] != run[-2][0] and inside[-1, 1] - inside[:-1, 3].max() > 0.12 * tall:
+                    break  # too far apart
+                if len({piece for piece, _ in run}) > MOST_JOINED:
+                    break
+                first = run[0][0]
+                whole_piece = run[-1][0] == first and (left, right) == (boxes[first, 1], boxes[first, 3])
+                if right - left > 1.5 * tall and not whole_piece:
+                    continue
+            before, after = atoms[start - 1 : start], atoms[stop : stop + 1]
+            cuts = sum(piece == run[place][0] for place, side in ((0, before), (-1, after)) for piece, _ in side)
+            joins = len({piece for piece, _ in run}) - 1
+            mask = np.isin(parts[top:bottom, left:right], [atom for _, atom in run])
+            image = to_mnist(np.where(mask, np.maximum(ink[top:bottom, left:right], 0.01), 0))
+            whole = bool(top > 0 and left > 0 and bottom < ink.shape[0] and right < ink.shape[1])
+            box = (int(left), int(top), int(right - left), int(bottom - top))
+            wide = max(1, (right - left) / (bottom - top))
+            prior = CUT_PRIOR ** (cuts / 2) * JOIN_PRIOR**joins / wide**6  # few digits are wider than high
+            found.append(Candidate(image, box, number, start, stop, whole, prior))
+    return found
+
+
+def _cut(parts, box, number):
+    """Cut a wide piece where digits may touch; return a list of (number in parts, box), from the left.
+
+    Cuts run along the slant of the writing, where they cross the least ink; pieces get new numbers in parts.
+    """
+    from scipy import ndimage
+
+    top, left, bottom, right = box
+    height, width = bottom - top, right - left
+    if width < 0.9 * height or height < 12:
+        return [(number, box)]
+    window = parts[top:bottom, left:right]
+    y, x = np.nonzero(window == number)
+    along = max(
+        (x + slant * (y - height / 2) for slant in (0, 0.2, 0.4, 0.6, -0.2)),
+        key=lambda along: np.bincount(np.rint(along - along.min()).astype(int)).var(),
+    )
+    start = along.min()
+    crossed = np.bincount(np.rint(along - start).astype(int)).astype(float)
+    crossed = ndimage.gaussian_filter1d(crossed, max(0.5, 0.03 * height))
+    space = max(2, int(0.15 * height))
+    lowest = (crossed == ndimage.minimum_filter1d(crossed, space | 1)) & (crossed < 0.5 * crossed.max())
+    cuts = []
+    for place in sorted(np.flatnonzero(lowest[space:-space]) + space, key=crossed.__getitem__):
+        if all(abs(place - other) >= space for other in cuts):
+            cuts.append(place)
+    side = np.searchsorted(sorted(cuts[:MOST_CUTS]), along - start)
+    new = [number, *range(parts.max() + 1, parts.max() + 1 + side.max())]
+    window[y, x] = np.take(new, side)
+    result = []
+    for place, atom in enumerate(new):
+        rows, columns = y[side == place], x[side == place]
+        if len(rows):
+            upper_left = top + rows.min(), left + columns.min()
+            result.append((atom, (*upper_left, top + rows.max() + 1, left + columns.max() + 1)))
+    return result
+
+
+def to_mnist(ink):
+    """A digit's ink, float H×W cut out, as MNIST has it: uint8 28×28×1, usual pen, fitted and centred."""
+    ink = np.minimum(ink / max(np.percentile(ink[ink > 0], 75), 1e-6), 1).astype(np.float32)
+    return centre(with_usual_pen(ink))
+
+
+def with_usual_pen(ink):
+    """Draw strokes that are thinner or thicker than MNIST's anew, with a usual width."""
+    from scipy import ndimage
+
+    fine = 4  # pixels for one of MNIST's
+    scale = 20 * fine / max(ink.shape)
+    size = [max(1, round(side * scale)) for side in ink.shape[::-1]]
+    if scale < 1:
+        mask = np.asarray(Image.fromarray((ink > 0.25).astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0.1
+    else:
+        mask = np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.BILINEAR)) > 0.5
+    width = pen_width(mask) / fine
+    if not mask.any() or PEN_WIDTHS[0] <= width <= PEN_WIDTHS[1]:
+        return ink
+    grow = ((THINNER if width < PEN_WIDTHS[0] else THICKER) - width) * fine / 2
+    margin = max(0, int(grow) + 3)
+    mask = np.pad(mask, margin)
+    distance = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+    grow = max(grow, 0.5 - 0.5 * distance.max())
+    ink = np.clip((distance + grow) / fine + 0.5, 0, 1).astype(np.float32)
+    rows, columns = np.flatnonzero((ink > 0.3).any(1)), np.flatnonzero((ink > 0.3).any(0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def centre(ink):

@@ -32,6 +32,15 @@ def metrics(labels, probabilities, classes):
     }
 
 
+def calibration_error(labels, probabilities, bins=15):
+    """Expected calibration error, 0-1: how far confidence and accuracy are apart, over bins of confidence of equal
+    width, weighted by their sizes (M. Naeini, G. Cooper, M. Hauskrecht, 2015)."""
+    confidence, right = probabilities.max(1).astype(np.float64), probabilities.argmax(1) == labels
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(which, confidence - right, bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
 def as_text(result):
     """The metrics as two tables: per class, and the confusion matrix."""
     names = list(result["per_class"])
@@ -55,7 +64,7 @@ def curves_figure(history):
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axis, key in zip(axes, ("accuracy", "loss"), strict=True):
-        for prefix, label in (("", "training (augmented, with dropout)"), ("val_", "validation")):
+        for prefix, label in (("", "training (augmented)"), ("val_", "validation")):
             if prefix + key in history[0]:
                 axis.plot(epochs, [row[prefix + key] for row in history], ".-", label=label)
         axis.set(xlabel="epoch", title=key.capitalize())
@@ -108,14 +117,18 @@ def grid_figure(pixels, labels, probabilities, classes, rows, columns, title):
 
 
 def prediction_figure(rows):
-    """A row for each (picture, Reading, title): the picture, what the network saw, and a bar for each probability."""
+    """A row for each (picture, factor, corner, Reading, title): the picture with a box round each digit where there are
+    several, what the network saw of the main one, and a bar for each of its probabilities."""
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(len(rows), 3, figsize=(9, 3 * len(rows) + 0.3), squeeze=False, layout="constrained")
-    for (left, middle, right), (picture, reading, title) in zip(axes, rows, strict=True):
+    for (left, middle, right), (picture, factor, corner, reading, title) in zip(axes, rows, strict=True):
         left.imshow(picture)
         left.set_title(title, fontsize=10)
         left.axis("off")
+        if len(reading.digits) > 1:
+            for digit in reading.digits:
+                _draw_box(left, digit, factor, corner)
         middle.axis("off")
         if reading.image is None:
             middle.set_title("no ink found", fontsize=10)
@@ -127,6 +140,52 @@ def prediction_figure(rows):
         right.bar(names, values, color=colours)
         right.set(ylim=(0, 100), ylabel="probability, %")
     return figure
+
+
+def _draw_box(axis, digit, factor, corner):
+    from matplotlib.patches import Rectangle
+
+    x, y = (digit.box[0] - corner[0]) / factor, (digit.box[1] - corner[1]) / factor
+    box = Rectangle((x, y), digit.box[2] / factor, digit.box[3] / factor, fill=False, color="tab:orange")
+    axis.add_patch(box)
+    axis.text(x, y, digit.digit, color="tab:orange", va="bottom", fontsize=9)
+
+
+def steps_figure(rows):
+    """A row for each (picture, Reading, title): each step from the picture to what the network saw."""
+    from matplotlib import pyplot as plt
+
+    from digits import picture
+
+    titles = ("ink, without the light", "strokes", "without lines", "pieces", "what the network sees")
+    figure, axes = plt.subplots(
+        len(rows), 1 + len(titles), figsize=(13, 2.2 * len(rows) + 0.3), squeeze=False, layout="constrained"
+    )
+    for line, (pixels, reading, title) in zip(axes, rows, strict=True):
+        steps = picture.take_apart(pixels)
+        pieces = np.where(steps.pieces > 0, 1 + (steps.pieces - 1) % 9, np.nan)
+        seen = [digit.image[..., 0] for digit in reading.digits[:9]]
+        if not seen and reading.image is not None:
+            seen = [reading.image[..., 0]]
+        line[0].imshow(pixels)
+        line[0].set_title(title, fontsize=9, loc="left")
+        for axis, image in zip(line[1:4], (steps.ink, steps.strokes, steps.unlined), strict=True):
+            axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        line[4].imshow(pieces, cmap="Set1", vmin=1, vmax=9, interpolation="nearest")
+        if seen:
+            line[5].imshow(_tiles(seen), cmap="gray", vmin=0, vmax=255)
+        for axis, name in zip(line[1:], titles, strict=True):
+            axis.set_title(name, fontsize=9)
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+    return figure
+
+
+def _tiles(images):
+    """Up to nine images beside and below each other, as square as possible."""
+    columns = int(np.ceil(np.sqrt(len(images))))
+    images = images + [np.zeros_like(images[0])] * (-len(images) % columns)
+    return np.vstack([np.hstack(images[start : start + columns]) for start in range(0, len(images), columns)])
 
 
 def save(figure, path):

@@ -18,12 +18,16 @@ FORMS = {
         (6, "55,0 20,15 5,50 20,87 50,100 80,85 95,50 80,15 55,0"),
         (2, "70,6 40,2 12,25 5,60 25,95 60,96 90,65 92,30 70,6 45,10"),
         (2, "35,8 10,35 5,70 30,100 70,90 95,50 90,15 65,0 40,10 30,25"),
+        (1, "50,0 20,15 5,50 20,87 50,100 80,85 95,50 80,15 50,0; 90,10 50,50 10,90"),
     ],
     1: [
         (9, "50,0 50,33 50,67 50,100"),
         (3, "25,24 40,13 55,0; 55,0 55,33 55,67 55,100"),
         (2, "20,25 35,15 52,0; 52,0 52,50 52,100; 15,100 50,100 88,100"),
-        (1, "2,45 28,25 60,0; 60,0 60,50 60,100"),
+        (0.5, "2,45 28,25 60,0; 60,0 60,50 60,100"),
+        (0.5, "20,62 42,30 62,0; 62,0 60,50 58,100"),
+        (0.5, "28,30 45,16 60,0; 60,0 57,50 52,100"),
+        (0.5, "12,32 32,20 52,0; 52,0 52,50 52,100; 22,100 50,99 84,100"),
     ],
     2: [
         (4, "10,25 25,4 60,0 85,20 75,48 40,78 5,100; 5,100 50,98 97,98"),
@@ -44,6 +48,7 @@ FORMS = {
         (3, "25,0 15,25 3,60; 3,60 50,58 100,56; 75,8 72,50 70,100"),
         (2, "70,0 35,30 2,65; 2,65 50,65 100,63; 70,0 70,50 68,100"),
         (1, "82,6 50,20 12,48; 12,48 45,52 82,50; 82,6 80,35 78,65 74,100"),
+        (1, "78,2 40,16 8,34; 8,34 45,35 80,32; 80,0 79,50 78,100"),
     ],
     5: [
         (5, "90,2 60,3 30,4; 30,4 24,22 18,42; 18,42 50,36 85,50 85,80 50,100 5,92"),
@@ -66,6 +71,7 @@ FORMS = {
         (2, "5,22 6,5 35,10 70,8 95,2; 95,2 75,35 60,65 50,100"),
         (2, "2,12 30,2 70,0 90,12 80,40 60,70 45,100"),
         (1.5, "5,6 50,5 92,2; 92,2 65,40 45,70 35,100; 25,50 55,48 85,46"),
+        (1, "5,20 8,4 50,6 94,2; 94,2 70,40 55,70 50,100; 30,55 58,52 85,50"),
     ],
     8: [
         (5, "75,12 45,0 18,15 30,40 65,58 80,80 50,100 18,85 30,60 65,40 80,20 75,12"),
@@ -82,6 +88,7 @@ FORMS = {
         (2, "80,14 55,2 15,15 5,45 30,58 62,42 80,14; 80,14 82,45 88,75 90,100"),
         (2, "70,18 48,5 22,14 18,32 38,42 62,36 70,18; 70,12 66,40 52,75 25,98"),
         (2, "92,12 50,2 8,14 5,38 35,46 70,36 90,14; 90,14 78,42 68,70 58,100"),
+        (1, "80,15 45,2 12,22 25,48 60,44 82,15; 82,15 84,60 70,95 35,98 18,80"),
         (1, "55,12 70,2 85,8; 60,8 25,12 12,32 30,46 60,38 82,8; 85,5 72,45 62,75 55,100"),
     ],
 }
@@ -89,27 +96,35 @@ SPACING = 0.035  # distance between two dots of the pen, in units of the square
 BLOCK = 50  # images drawn at a time: what fits in the processor's cache
 
 
-def draw(count, seed=0):
+def draw(count, seed=0, rare=False):
     """Return (uint8 count×28×28×1 images, int64 count labels), the labels in turn 0, 1 … 9, 0, 1 …
 
-    The same count and seed give the same images.
+    rare: instead, write a form the more often the rarer it is, whatever its digit. The same arguments give the same
+    images.
     """
     rng = np.random.default_rng(seed)
-    labels = np.arange(count) % 10
     forms = [(digit, weight, strokes) for digit in FORMS for weight, strokes in FORMS[digit]]
-    chosen = np.empty(count, int)
-    for digit in range(10):
-        places = [i for i, form in enumerate(forms) if form[0] == digit]
-        weights = np.array([forms[i][1] for i in places], float)
-        mine = labels == digit
-        chosen[mine] = rng.choice(places, mine.sum(), p=weights / weights.sum())
+    digits, weights = np.array([form[0] for form in forms]), np.array([form[1] for form in forms], float)
+    if rare:
+        chosen = rng.choice(len(forms), count, p=1 / weights / (1 / weights).sum())
+        labels = digits[chosen]
+    else:
+        labels, chosen = np.arange(count) % 10, np.empty(count, int)
+        for digit in range(10):
+            mine, places = labels == digit, np.flatnonzero(digits == digit)
+            chosen[mine] = rng.choice(places, mine.sum(), p=weights[places] / weights[places].sum())
     images = np.zeros((count, 28, 28), np.uint8)
     jobs = [(form, block) for form in range(len(forms)) for block in _blocks(np.flatnonzero(chosen == form))]
     for form, block in progress(jobs, "Drawing digits"):
-        dots = write(forms[form][2], len(block), rng)
-        radius = np.clip(rng.lognormal(np.log(1.25), 0.3, len(block)), 0.6, 2.6)
-        images[block] = _centre(ink(*fit(dots, radius, rng), 28))
+        images[block] = pen(forms[form][2], len(block), rng)
     return images[..., None], labels
+
+
+def pen(form, count, rng):
+    """Write a form count times with pens of various widths: uint8 count×28×28, centred."""
+    dots = write(form, count, rng)
+    radius = np.clip(rng.lognormal(np.log(1.25), 0.3, count), 0.6, 2.6)
+    return _centre(ink(*fit(dots, radius, rng), 28))
 
 
 def _blocks(places):
@@ -192,5 +207,6 @@ def _centre(images):
     places = np.arange(size)
     down = np.rint(size / 2 - (images.sum(2) * places).sum(1) / mass).astype(int)
     right = np.rint(size / 2 - (images.sum(1) * places).sum(1) / mass).astype(int)
+    down, right = np.clip(down, -4, 4), np.clip(right, -4, 4)  # the ink is 4 pixels from the edge
     rows, columns = places - down[:, None], places - right[:, None]
     return images[np.arange(len(images))[:, None, None], rows[:, :, None] % size, columns[:, None, :] % size]

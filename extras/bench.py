@@ -4,6 +4,7 @@
     python -m extras.bench accuracy --epochs 4 --network dense64
     python -m extras.bench epoch                             # an epoch against one on batches held ready in memory
     python -m extras.bench startup                           # predict.py --json against import tensorflow
+    python -m extras.bench pictures                          # a 12-megapixel photo, and small pictures a second
 
 Prints the machine, the versions and a Markdown table; ± is the standard deviation over the repeats.
 """
@@ -91,6 +92,38 @@ def startup(args):
     table(names, (args.repeats, *map(spread, seconds.values()), spread(ratio)))
 
 
+def pictures(args):
+    """Time reading, after start-up: a photo, and a folder of small pictures as predict.py --json reads it."""
+    import numpy as np
+    from PIL import Image
+
+    import predict
+    from digits import reader, strokes
+    from extras import difficult
+
+    model = Path("mnist_cnn.keras")
+    with tempfile.TemporaryDirectory() as folder:
+        small = difficult.uneven_light("5", np.random.default_rng(0))
+        photo = Path(folder) / "photo.jpg"
+        Image.fromarray(small).resize((4000, 3000), Image.Resampling.BICUBIC).save(photo, quality=92)
+        reader.read(photo, model)
+        images, _ = strokes.draw(SMALL_PICTURES, seed=3)
+        names = []
+        for place, image in enumerate(images):
+            names.append((f"{place}", Path(folder) / f"{place:05}.png", 0))
+            Image.fromarray(image[..., 0]).save(names[-1][1])
+        seconds, rates = [], []
+        for _ in range(args.repeats):
+            start = time.monotonic()
+            reader.read(photo, model)
+            seconds.append(time.monotonic() - start)
+            start = time.monotonic()
+            count = sum(1 for _ in predict.read_all(names, model, None))
+            rates.append(count / (time.monotonic() - start))
+    table(("n", "12-megapixel JPEG, s", f"{SMALL_PICTURES:,} pictures of 28×28, a second"),
+          (args.repeats, spread(seconds), spread(rates)))  # fmt: skip
+
+
 def spread(values):
     """Mean ± standard deviation."""
     return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
@@ -107,7 +140,8 @@ def machine():
     return ", ".join(parts + [f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy")])
 
 
-PARTS = {"accuracy": accuracy, "epoch": epoch, "startup": startup}
+SMALL_PICTURES = 2000
+PARTS = {"accuracy": accuracy, "epoch": epoch, "startup": startup, "pictures": pictures}
 
 
 def main(argv=None):

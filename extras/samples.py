@@ -3,7 +3,7 @@
     python -m extras.samples
 
 Five styles, at least two pictures of each digit, none of them like another in size: what people photograph, scan and
-draw. The file name begins with the digit. The same pictures each time.
+draw. The file name begins with the digit. And a number, and a tick, which is no digit. The same pictures each time.
 """
 
 import sys
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from digits import strokes
+from extras import difficult
 
 FOLDER = Path("samples")
 
@@ -50,7 +51,7 @@ def screen(digit, rng):
 
 def photo(digit, rng):
     """Pencil under a lamp, as a phone takes it."""
-    ink = pen(digit, -2, 400, 300, 8, rng)
+    ink = pen(digit, 2, 400, 300, 8, rng)
     return sheet(ink, (215, 205, 190), (70, 68, 70), rng, light=0.3, noise=2)
 
 
@@ -63,6 +64,21 @@ def sticker(digit, rng):
     ink = pen(digit, 1, 128, 160, 12, rng)
     picture = sheet(ink, (190, 20, 40), (190, 20, 40), rng)
     return np.dstack([picture, (255 * ink).astype(np.uint8)])
+
+
+def number(text, rng):
+    """A number on squared paper, as a phone takes it."""
+    ink = difficult.ink_of(text, rng, 320, 760, 130, 7, gap=0.35, place=(90, 80))
+    squares = np.zeros_like(ink)
+    squares[::32] = squares[:, ::32] = 0.35
+    return sheet(np.maximum(ink, squares), (235, 232, 225), (60, 70, 130), rng, light=0.35, noise=2)
+
+
+def tick(rng):
+    """No digit."""
+    form = "0,62 15,80 32,100; 32,100 65,50 100,0"
+    dots, radius = strokes.fit(strokes.write(form, 1, rng, 0.004), np.array([6.0]), rng, box=140, size=200)
+    return sheet(strokes.ink(dots, radius, 200)[0] / 255, (255, 255, 255), (20, 120, 40), rng)
 
 
 def overview(columns=30):
@@ -86,6 +102,9 @@ def main():
         Image.fromarray(chalk(digit, rng)).save(FOLDER / f"{digit}_chalk.jpg")
     for digit in (4, 6, 8):
         Image.fromarray(sticker(digit, rng)).save(FOLDER / f"{digit}_sticker.png")
+    rng = np.random.default_rng(40)
+    Image.fromarray(number("40628", rng)).save(FOLDER / "number.jpg", quality=80)
+    Image.fromarray(tick(rng)).save(FOLDER / "tick.png")
     Image.fromarray(overview()).save("docs/drawn.png")
     print(f"{len(list(FOLDER.iterdir()))} pictures in {FOLDER}/")
 

@@ -11,6 +11,9 @@ import pytest
 from PIL import Image
 
 import predict
+from digits import reader, strokes
+from digits.variety import SIGNS
+from extras import difficult
 from tests.conftest import PROJECT
 
 SAMPLES = PROJECT / "samples"
@@ -51,11 +54,18 @@ def test_json(with_model, capsys, monkeypatch):
     Image.new("L", (30, 30), 255).save("blank.png")
     assert predict.main(["--json", "samples/5.png", "blank.png"]) == 0
     five, blank = lines_of(capsys)
-    assert set(five) == {"path", "prediction", "confidence", "probabilities"}
+    keys = {"path", "prediction", "confidence", "probabilities", "is_digit", "digit_score", "number", "digits"}
+    assert set(five) == set(blank) == keys
     assert (five["path"], five["prediction"]) == ("samples/5.png", "5")
     assert 0.5 < five["confidence"] == five["probabilities"]["5"] <= 1
     assert sum(five["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert (blank["prediction"], blank["confidence"]) == (None, 0)
+    assert (five["is_digit"], five["number"]) == (True, "5") and 0.5 < five["digit_score"] <= 1
+    (digit,) = five["digits"]
+    assert (digit["digit"], digit["confidence"]) == ("5", five["confidence"])
+    x, y, width, height = digit["box"]
+    assert 0 <= x < x + width <= 240 and 0 <= y < y + height <= 320
+    assert (blank["prediction"], blank["confidence"], blank["digit_score"]) == (None, 0, 0)
+    assert (blank["is_digit"], blank["number"], blank["digits"]) == (False, "", [])
     assert not (with_model / "prediction.png").exists()
 
 
@@ -98,8 +108,104 @@ def test_random_test_image(with_model, drawn_folder, capsys):
     out = capsys.readouterr().out
     path, label = re.search(r"Picture: (.*)", out)[1], re.search(r"True label: (\d)", out)[1]
     assert f"test/{label}/" in path
-    assert out.splitlines()[-1].startswith("Prediction: ")
+    assert re.match(r"Prediction: \d with |Not a digit \(", out.splitlines()[-1])
     assert predict.main(["--random", "--data", "drawn", "--model", model, "--json"]) == 0
+
+
+def save(name, picture):
+    Image.fromarray(picture).save(name)
+    return name
+
+
+def test_a_number(with_model, capsys):
+    rng = np.random.default_rng(1)
+    save("number.png", difficult.row("90210", rng))
+    assert predict.main(["number.png"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"Number: 90210  \(lowest confidence \d+\.\d%\)", last)
+    save("two.png", difficult.two_lines("314159", rng))
+    assert predict.main(["number.png", "two.png", "--json"]) == 0
+    one, two = lines_of(capsys)
+    assert (one["number"], two["number"]) == ("90210", "314_159")
+    assert [digit["digit"] for digit in one["digits"]] == list("90210")
+    lefts = [digit["box"][0] for digit in one["digits"]]
+    assert lefts == sorted(lefts)
+    assert one["prediction"] in "021"  # one of the middle
+
+
+def test_a_box_of_a_form(with_model, capsys):
+    rng = np.random.default_rng(2)
+    form = np.full((900, 700, 3), 255, np.uint8)
+    form[100:400, 100:500] = difficult.on_paper(difficult.ink_of("38", rng, 300, 400, 150, 10))
+    form[500:800, 100:500] = difficult.on_paper(difficult.ink_of("6", rng, 300, 400, 150, 10))
+    save("form.png", form)
+    assert predict.main(["--json", "--box", "100,500,400,300", "form.png"]) == 0
+    (row,) = lines_of(capsys)
+    assert row["number"] == "6"
+    x, y, width, height = row["digits"][0]["box"]
+    assert 100 <= x < x + width <= 500 and 500 <= y < y + height <= 800
+    assert predict.main(["--box", "600,800,200,200", "form.png"]) == 2
+    assert "not inside 700×900" in capsys.readouterr().err
+    for box in ("1,2,3", "a,b,c,d", ""):
+        with pytest.raises(SystemExit):
+            predict.main(["--box", box, "form.png"])
+        assert "--box" in capsys.readouterr().err
+
+
+def test_all_pages_of_a_tiff(with_model, capsys):
+    pages = [Image.open(f"samples/{name}").convert("RGB") for name in ("5.png", "3_photo.jpg")]
+    pages[0].save("scan.tif", save_all=True, append_images=pages[1:])
+    assert predict.main(["scan.tif", "--json"]) == 0
+    rows = lines_of(capsys)
+    assert [(row["path"], row["page"], row["number"]) for row in rows] == [("scan.tif", 1, "5"), ("scan.tif", 2, "3")]
+    assert predict.main(["scan.tif"]) == 0
+    assert "scan.tif page 2  Prediction: 3" in capsys.readouterr().out
+
+
+def test_what_is_unsure_is_marked_for_review(with_model, capsys):
+    assert predict.main(["samples/5.png", "--min-confidence", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("confidence  (to be reviewed)")
+    Image.new("L", (30, 30), 255).save("blank.png")
+    assert predict.main(["samples/5.png", "blank.png", "--min-confidence", "0.5", "--json"]) == 0
+    assert [row["review"] for row in lines_of(capsys)] == [False, True]
+
+
+def test_what_is_no_digit(with_model, capsys):
+    rng = np.random.default_rng(3)
+    saved = []
+    for name, form in {"A": SIGNS[0], "H": SIGNS[6], "tick": SIGNS[32], "star": SIGNS[42], "W": SIGNS[24]}.items():
+        dots, radius = strokes.fit(strokes.write(form, 1, rng, 0.01), np.array([5.0]), rng, box=120, size=200)
+        saved.append(save(f"{name}.png", 255 - strokes.ink(dots, radius, 200)[0]))
+    assert predict.main(saved) == 0
+    answers = capsys.readouterr().out
+    refused = re.findall(r"Not a digit \(looks most like a \d, \d+%\)", answers)
+    assert len(refused) >= 3
+    assert predict.main([*saved, "--json"]) == 0
+    rows = lines_of(capsys)
+    assert sum(not row["is_digit"] and row["number"] == "" and row["prediction"] is not None for row in rows) >= 3
+
+
+def test_the_steps_are_shown(with_model, capsys):
+    assert predict.main(["samples", "--steps"]) == 0
+    assert "steps.png" in capsys.readouterr().out
+    assert Image.open("steps.png").width > 1000
+    with pytest.raises(SystemExit):
+        predict.main(["samples", "--steps", "--json"])
+
+
+def test_many_small_pictures_are_read_in_batches(with_model, capsys, monkeypatch):
+    calls = []
+    ask = reader.predict
+    monkeypatch.setattr(reader, "predict", lambda network, images: calls.append(len(images)) or ask(network, images))
+    images, labels = strokes.draw(250, seed=5)
+    for place, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(f"samples/{place:03}.png")
+    (with_model / "samples" / "100.png").write_text("no picture")
+    assert predict.main(["samples", "--json"]) == 2
+    rows = [row for row in map(json.loads, capsys.readouterr().out.splitlines()) if re.search(r"/\d{3}\.", row["path"])]
+    right = sum(row.get("prediction") == str(label) for row, label in zip(rows, labels, strict=True))
+    assert right >= 240 and "error" in rows[100]
+    assert len(calls) == 3
 
 
 def damaged(path, data):

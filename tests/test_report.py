@@ -23,6 +23,13 @@ def test_metrics_by_hand():
     assert result["per_class"]["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
 
 
+def test_calibration_error_by_hand():
+    # confidences 0.7 0.6 0.8 0.7 0.4 0.5, right: 1 1 0 1 1 0, each in a bin of its own but the two 0.7
+    expected = (abs(1.4 - 2) + abs(0.6 - 1) + abs(0.8 - 0) + abs(0.4 - 1) + abs(0.5 - 0)) / 6
+    assert report.calibration_error(LABELS, PROBABILITIES) == pytest.approx(expected)
+    assert report.calibration_error(np.array([1, 1]), np.array([[0.0, 1.0], [0.0, 1.0]])) == 0
+
+
 def test_text_has_every_number():
     text = report.as_text(report.metrics(LABELS, PROBABILITIES, CLASSES))
     assert "66.67%" in text

@@ -2,17 +2,21 @@
 
 import json
 import re
+import shutil
 
 import evaluate
 from digits.reader import read
+from extras import handwriting as handwriting_script
 from tests.conftest import PROJECT
 
 
 def test_the_samples_are_read_right(shipped):
-    samples = sorted((PROJECT / "samples").iterdir())
+    samples = sorted(path for path in (PROJECT / "samples").iterdir() if path.name[0].isdigit())
     assert all(sum(path.name[0] == str(digit) for path in samples) >= 2 for digit in range(10))
-    wrong = [path.name for path in samples if read(path, shipped).prediction != path.name[0]]
+    wrong = [path.name for path in samples if read(path, shipped).number != path.name[0]]
     assert wrong == []
+    assert read(PROJECT / "samples" / "number.jpg", shipped).number == "40628"
+    assert not read(PROJECT / "samples" / "tick.png", shipped).is_digit
 
 
 def test_the_model_has_the_accuracy_that_it_states(shipped, mnist_dir, monkeypatch, capsys):
@@ -26,10 +30,24 @@ def test_the_model_has_the_accuracy_that_it_states(shipped, mnist_dir, monkeypat
     assert about["data"] | {"name": "mnist", "training": 54_999, "validation": 5_001, "test": 10_000} == about["data"]
 
 
-def test_other_handwriting(shipped, handwriting):
-    pictures = [path for path in sorted((handwriting / "digits").rglob("*__*")) if path.is_file()]
-    right = sum(read(path, shipped).prediction == path.name[0] for path in pictures)
-    assert right / len(pictures) >= 0.9
+def test_its_confidence_is_calibrated(shipped, mnist_dir, monkeypatch, capsys, workplace):
+    monkeypatch.setenv("MNIST_DIR", str(mnist_dir))
+    for suffix in (".keras", ".json"):
+        shutil.copy(shipped.with_suffix(suffix), workplace)
+    assert evaluate.main([]) == 0
+    assert float(re.search(r"calibration error: ([\d.]+)%", capsys.readouterr().out)[1]) <= 0.3
+
+
+def test_other_handwriting(shipped, handwriting, capsys):
+    assert handwriting_script.main([str(handwriting), "--model", str(shipped)]) == 0
+    out = capsys.readouterr().out
+    shares = {name: float(value) for name, value in re.findall(r"^ *(.+?): ([\d.]+)%", out, re.MULTILINE)}
+    assert shares["Digits read right"] >= 98.5
+    assert shares["Numbers read without any error"] >= 85
+    assert shares["taken for a digit"] >= 97
+    assert shares["What is no digit, taken for one"] <= 20
+    assert shares["at the threshold that keeps 98% of these digits"] <= 20
+    assert float(re.search(r"ROC.*: ([\d.]+)$", out, re.MULTILINE)[1]) >= 0.97
 
 
 def test_readme():

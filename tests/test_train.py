@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import train
-from digits import model
+from digits import model, report
 from tests.conftest import PROJECT, TRAINING
 
 
@@ -44,6 +44,7 @@ def test_what_a_training_leaves(trained, drawn_folder):
     }
     assert len(about["data"]["sha256"]) == 64
     assert 0 <= about["accuracy"]["test"] <= 1 and 0 <= about["accuracy"]["validation"] <= 1
+    assert 0 < about["threshold"] < 1 and about["settings"]["variety"] == train.VARIETY
     assert about["seconds"] > 0 and about["versions"]["keras"] == keras.__version__
     with trained.with_name("small_cnn_log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -251,3 +252,24 @@ def test_real_mnist_in_one_epoch(mnist_dir, workplace, monkeypatch):
     about = json.loads((workplace / "mnist_cnn.json").read_text())
     assert about["data"]["test"] == 1000
     assert about["accuracy"]["test"] > 0.9
+
+
+def test_the_confidence_is_calibrated():
+    rng = np.random.default_rng(0)
+    truth = rng.dirichlet(np.full(10, 0.2), 4000)
+    labels = np.array([rng.choice(10, p=row) for row in truth])
+    network = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10, activation="softmax")])
+    network.layers[0].set_weights([3 * np.eye(10, dtype=np.float32), np.zeros(10, np.float32)])  # far too sure
+    logits = np.log(truth).astype(np.float32)
+    before = report.calibration_error(labels, np.asarray(network(logits)))
+    temperature = train.calibrate(network, np.asarray(network(logits)), labels)
+    after = report.calibration_error(labels, np.asarray(network(logits)))
+    assert temperature == pytest.approx(2.5, abs=0.6) and after < before / 4
+
+
+def test_other_classes_are_trained_without_other_peoples_digits(folder, capsys):
+    for split in ("train", "test"):
+        (folder / split / "9").rename(folder / split / "nine")
+    flags = ["--data", "small", "--epochs", "1", "--network", "dense64", "--validation-split", "0.1"]
+    assert train.main(flags) == 0
+    assert "no other handwriting is mixed in" in capsys.readouterr().out

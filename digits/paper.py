@@ -1,0 +1,171 @@
+"""Which pixels of a picture are ink: under any light, on paper of any colour, dark on light or light on dark."""
+
+import numpy as np
+from PIL import Image
+
+FAINTEST = 0.1  # ink is at least this far from the paper, as a share of black on white
+DARKEST_PAPER = 0.3  # on which dark ink can be seen, 0-1
+SMALL_SIDE = 120  # pixels; the paper is looked for in a picture whose shorter side is reduced to about this
+LIGHT_SIDE = 80  # pixels; smaller pictures have paper of one colour
+
+
+def ink_of(picture):
+    """How far each pixel is from the paper, float32 H×W, 0-1: either polarity, any colour, any light."""
+    height, width = picture.shape[:2]
+    if min(height, width) < LIGHT_SIDE:  # a drawing or a crop, of one light
+        difference = picture / np.float32(255) - _paper_colour(picture / np.float32(255))[0]
+        return np.abs(difference).max(-1)
+    small = np.asarray(Image.fromarray(picture).reduce(max(1, min(height, width) // SMALL_SIDE)), np.float32) / 255
+    page = page_of(small)
+    if page is not None:
+        small = np.where(page[..., None], small, np.median(small[page], axis=0))
+    paper, sign = _lit_paper(small, page)
+
+    def enlarged(values):
+        return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
+
+    ink = np.zeros((height, width), np.float32)
+    for channel in np.flatnonzero(sign):
+        ground = enlarged(paper[..., channel])
+        difference = sign[channel] * (picture[..., channel] / np.float32(255) - ground)
+        if sign[channel] < 0:  # what share of the light it swallows, which is the same in light and shadow
+            difference /= np.maximum(ground, DARKEST_PAPER)
+        np.maximum(ink, difference, out=ink)
+    return ink if page is None else ink * enlarged(page.astype(np.float32))
+
+
+def _paper_colour(picture):
+    """The paper's colour, 3 values 0-1, and how far from it another colour starts.
+
+    Paper is what the edge and the whole picture have most of.
+    """
+    height, width = picture.shape[:2]
+    margin = max(1, min(height, width) // 50)
+    edge = np.ones((height, width), bool)
+    edge[margin:-margin, margin:-margin] = False
+    paper = np.median(picture[edge], axis=0)
+    distance = np.abs(picture - paper).max(-1)
+    threshold = otsu(distance)
+    far = distance > threshold
+    if far[edge].mean() + far.mean() > 1:
+        paper = np.median(picture[far], axis=0)
+    return paper, threshold
+
+
+def page_of(small):
+    """Mask of a sheet of paper that lies on a table, bool h×w, or None where there is none.
+
+    It is a rectangle with a sharp edge, and something is on it.
+    """
+    from scipy import ndimage
+
+    paper, threshold = _paper_colour(small)
+    far = np.abs(small - paper).max(-1) > threshold
+    if far.mean() < 0.15:
+        return None
+    parts, _ = ndimage.label(far)
+    largest = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+    rows, columns = ndimage.find_objects(largest.astype(np.uint8))[0]
+    filled = ndimage.binary_fill_holes(largest)
+    area = filled.sum()
+    solid = area > 0.82 * (rows.stop - rows.start) * (columns.stop - columns.start)
+    if not solid or not 0.15 * far.size < area < 1.4 * largest.sum():
+        return None
+    inner, outer = ndimage.minimum_filter(filled, 7, mode="constant"), ndimage.maximum_filter(filled, 3)
+    boundary = (outer & ~filled)[1:-1, 1:-1]
+    if not inner.any() or not boundary.any():
+        return None
+    step = (ndimage.maximum_filter(small, (5, 5, 1)) - ndimage.minimum_filter(small, (5, 5, 1))).max(-1)[1:-1, 1:-1]
+    sharp = np.percentile(step[boundary], 20) > 0.5 * threshold
+    written_on = np.abs(small[inner] - np.median(small[inner], axis=0)).max() > 2 * FAINTEST
+    return inner if written_on and sharp else None
+
+
+def _lit_paper(small, page):
+    """Return (the paper under whatever light, shadows too, float32 h×w×3; for each channel 1 where ink is lighter than
+    the paper, -1 where it is darker, 0 where it cannot be seen).
+
+    Paper is what stays when all that is narrow, as strokes are, is closed. Whether the ink is dark or light is told by
+    which of the two is more like strokes.
+    """
+    from scipy import ndimage
+
+    small = ndimage.gaussian_filter(small, (0.7, 0.7, 0))
+    channel = small[..., np.ptp(np.percentile(small, (1, 99), (0, 1)), 0).argmax()]
+    colour, threshold = _paper_colour(small)
+    distance = np.abs(small - colour).max(-1)
+    far = distance > threshold
+    usual = np.sign((small - colour)[far].sum())
+    deepest = ndimage.distance_transform_edt(np.pad(far, 1, mode="edge")).max()
+    near = distance[page] if page is not None else distance
+    one_light = (near < 0.015).mean() > 0.5 or (distance[~far] < 0.04).mean() > 0.85
+    if one_light and deepest < 0.2 * min(small.shape[:2]):
+        step = np.median(small[far], axis=0) - colour if far.any() else np.zeros(3)
+        return np.broadcast_to(colour, small.shape).astype(np.float32), _signs(step)
+    found = {sign: _narrow(sign * channel) for sign in (-1, 1)}
+    likeness = {sign: one[2] / one[0] ** 0.5 * (1.5 if sign == usual else 1) for sign, one in found.items()}
+    side, ink, _ = found[max(likeness, key=likeness.get)]
+    around = ndimage.uniform_filter(small, (2 * side + 1, 2 * side + 1, 1))
+    step = (small - around)[ink].mean(0) if ink.any() else np.zeros(3)
+    signs = _signs(step)
+    side = int(1.5 * side) | 1  # where strokes meet they are wider
+    return signs * _opened(signs * small, side, spread=4), signs  # spread: else the edge of a shadow leaves a line
+
+
+def _signs(step):
+    return np.where(np.abs(step) > 0.15 * np.abs(step).max(), np.sign(step), 0)
+
+
+def _narrow(values):
+    """Return (side, mask, likeness to strokes) of what is lighter and narrower than side.
+
+    Side is the smallest of which the double hardly adds. What touches the edge, borders and shadows, is not asked
+    unless there is nothing else.
+    """
+    from scipy import ndimage
+
+    clear = max(0.15 * np.ptp(np.percentile(values, (1, 99))), FAINTEST / 2)
+    found = []
+    for share in (0.05, 0.1, 0.2, 0.4):
+        side = int(share * min(values.shape)) | 1
+        left = values - _opened(values, side)
+        mask = left > clear
+        parts, _ = ndimage.label(mask, np.ones((3, 3)))
+        inside = mask & ~np.isin(parts, np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+        found.append((side, mask, inside.sum() if inside.sum() > 0.01 * mask.sum() else mask.sum()))
+    wider = found[1:] + found[-1:]
+    side, mask, _ = next(one for one, two in zip(found, wider, strict=True) if one[2] >= 0.7 * two[2])
+    return side, mask, _likeness_to_strokes(mask)
+
+
+def _likeness_to_strokes(mask):
+    """How many times longer than wide the parts are, together; those at the edge, borders and shadows, count less."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask, np.ones((3, 3)))
+    if not count:
+        return 0.0
+    index = np.arange(1, count + 1)
+    area = np.bincount(parts.ravel())[1:]
+    depth = ndimage.mean(ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1], parts, index)
+    width = np.maximum(1, 4 * depth - 2)
+    at_edge = np.isin(index, np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+    return float((np.maximum(area / width**2 - 1, 0) * np.where(at_edge, 0.5, 1)).sum())
+
+
+def _opened(values, side, spread=0):
+    """Without what is lighter and narrower than side."""
+    from scipy import ndimage
+
+    size, wider = (side, side, 1)[: values.ndim], (side + spread, side + spread, 1)[: values.ndim]
+    return ndimage.maximum_filter(ndimage.minimum_filter(values, size), wider)
+
+
+def otsu(values):
+    """The threshold that splits values, 0-1, into two groups with the least variance inside (N. Otsu, 1979)."""
+    counts, edges = np.histogram(values, 64, (0, 1))
+    below = counts.cumsum()
+    sums = (counts * (edges[:-1] + edges[1:]) / 2).cumsum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (sums[-1] * below / below[-1] - sums) ** 2 / (below * (below[-1] - below))
+    return edges[1 + int(np.nanargmax(np.where(np.isfinite(between), between, -1)))]

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from digits import strokes, variety
+
+
+@pytest.fixture(scope="module")
+def images():
+    return strokes.draw(200, seed=1)
+
+
+def test_the_same_each_time_and_other_with_another_seed(images):
+    for make in (
+        lambda seed: variety.digits(*images, 60, seed)[0],
+        lambda seed: variety.non_digits(images[0], 60, seed),
+    ):
+        one, again, other = make(0), make(0), make(1)
+        assert (one.shape, one.dtype) == ((60, 28, 28, 1), np.uint8)
+        assert (one == again).all() and (one != other).any()
+
+
+def test_digits_are_as_in_mnist(images):
+    made, labels = variety.digits(*images, 100, 0)
+    assert set(labels.tolist()) == set(range(10))
+    for image in made[..., 0]:
+        rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+        assert max(np.ptp(rows), np.ptp(columns)) <= 20
+        mass = image.sum()
+        assert abs((image.sum(1) * np.arange(28)).sum() / mass - 14) < 3
+
+
+def test_every_kind_of_non_digit_is_made(images):
+    rng = np.random.default_rng(0)
+    for make in (variety._signs, variety._print, variety._scribbles, variety._merged, variety._patches):
+        made = make(images[0], 30, rng)
+        assert made.shape == (30, 28, 28, 1) and made.any((1, 2, 3)).mean() > 0.9
