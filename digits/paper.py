@@ -131,7 +131,7 @@ def _narrow(values):
         left = values - _opened(values, side)
         mask = left > clear
         parts, _ = ndimage.label(mask, np.ones((3, 3)))
-        inside = mask & ~np.isin(parts, np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+        inside = mask & ~np.isin(parts, along_the_edge(parts))
         found.append((side, mask, inside.sum() if inside.sum() > 0.01 * mask.sum() else mask.sum()))
     wider = found[1:] + found[-1:]
     side, mask, _ = next(one for one, two in zip(found, wider, strict=True) if one[2] >= 0.7 * two[2])
@@ -149,8 +149,13 @@ def _likeness_to_strokes(mask):
     area = np.bincount(parts.ravel())[1:]
     depth = ndimage.mean(ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1], parts, index)
     width = np.maximum(1, 4 * depth - 2)
-    at_edge = np.isin(index, np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+    at_edge = np.isin(index, along_the_edge(parts))
     return float((np.maximum(area / width**2 - 1, 0) * np.where(at_edge, 0.5, 1)).sum())
+
+
+def along_the_edge(values):
+    """The values, H×W, along the four sides of a picture."""
+    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
 
 
 def _opened(values, side, spread=0):

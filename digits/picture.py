@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from digits.paper import FAINTEST, ink_of, otsu
+from digits.paper import FAINTEST, along_the_edge, ink_of, otsu
 
 LINED_SIDE = 40  # pixels; in smaller pictures a long stroke is part of the digit
 MOST_PIECES = 150  # the largest; more is a text or a photo
@@ -77,7 +77,7 @@ def strokes_of(ink):
     faint = np.clip(noise, 0.1 * darkest, 0.3 * darkest)
     parts, count = ndimage.label(smooth > faint, np.ones((3, 3)))
     inside = np.ones(count + 1, bool)
-    inside[np.concatenate([[0], parts[0], parts[-1], parts[:, 0], parts[:, -1]])] = False
+    inside[0] = inside[along_the_edge(parts)] = False
     inside = smooth[inside[parts]]  # the border of a page may be far darker than the pencil on it
     values = inside if inside.size > 0.002 * smooth.size else smooth
     clear = otsu(values[values > 0.2 * values.max()])
@@ -146,7 +146,7 @@ def pieces_of(mask):
     if not count:
         return parts, np.zeros((0, 4), int)
     area = np.bincount(parts.ravel(), minlength=count + 1)[1:].astype(float)
-    boxes = np.array([(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(parts)]).reshape(-1, 4)
+    boxes = _boxes_of(parts)
     keep = ~_borders(parts, boxes, area)
     if not keep.any():
         keep[:] = True
@@ -156,7 +156,13 @@ def pieces_of(mask):
         keep &= area >= np.sort(area[keep])[-MOST_PIECES]
     owner = _joined(boxes, keep)
     parts = np.concatenate([[0], owner])[parts]
-    return parts, np.array([(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(parts)])
+    return parts, _boxes_of(parts)
+
+
+def _boxes_of(parts):
+    from scipy import ndimage
+
+    return np.array([(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(parts)])
 
 
 def _borders(parts, boxes, area):
@@ -346,6 +352,8 @@ def with_usual_pen(ink):
 
 def centre(ink):
     """Fit ink (float H×W) into 20×20 and put its centre of mass at the centre of an image, uint8 28×28×1."""
+    if not ink.any():
+        return np.zeros((28, 28, 1), np.uint8)
     scale = 20 / max(ink.shape)
     size = [max(1, round(side * scale)) for side in ink.shape[::-1]]
     filter = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR

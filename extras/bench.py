@@ -51,7 +51,8 @@ def epoch(args):
     from digits import model
 
     precision = model.fast_precision() if args.precision == "auto" else args.precision
-    settings = {"network": args.network, "dropout": None, "l2": train.L2, "seed": 0, "precision": precision}
+    dropout = train.dropout_rate(args.network)
+    settings = {"network": args.network, "dropout": dropout, "l2": train.L2, "seed": 0, "precision": precision}
     images = dataset.load(dataset.find(args.data)[1], "train")
     network = train.new_network(settings, len(images.classes))
     network.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])

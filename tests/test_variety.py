@@ -34,3 +34,11 @@ def test_every_kind_of_non_digit_is_made(images):
     for make in (variety._signs, variety._print, variety._scribbles, variety._merged, variety._patches):
         made = make(images[0], 30, rng)
         assert made.shape == (30, 28, 28, 1) and made.any((1, 2, 3)).mean() > 0.9
+
+
+def test_blank_training_images_do_no_harm():
+    blank = np.zeros((5, 28, 28, 1), np.uint8)
+    assert variety.digits(blank, np.arange(5), 40, 0)[0].shape == (40, 28, 28, 1)
+    assert variety.non_digits(blank, 40, 0).shape == (40, 28, 28, 1)
+    assert variety.digits(blank, np.arange(5), 0, 0)[0].shape == (0, 28, 28, 1)
+    assert variety.non_digits(blank, 0, 0).shape == (0, 28, 28, 1)
