@@ -18,15 +18,21 @@ The picture may be a photo, a scan or a drawing of any size, mode and polarity; 
 import argparse
 import csv
 import json
+import multiprocessing
+import os
 import random
+import signal
 import sys
-from itertools import islice
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 
 from digits import dataset, image_file, reader
 from digits.console import (
+    Failure,
     Parser,
     UserError,
     add_model_flags,
@@ -47,7 +53,8 @@ MIN_CONFIDENCE = 0.0  # readings less sure than this, 0-1, are marked for review
 FIGURE = "prediction.png"  # where the figure goes without a screen
 STEPS_FIGURE = "steps.png"  # where that of --steps goes
 MOST_ROWS = 8  # pictures in a figure
-BATCH = 100  # pictures that the network reads at a time
+BATCH = 50  # pictures that the network reads at a time
+MOST_PROCESSES = 8  # that look for digits in a large folder; each takes about 100 MB
 
 
 def pictures_in(names):
@@ -84,19 +91,48 @@ def random_test_image(data):
 
 def read_all(pictures, model, box):
     """Yield (name, Reading or None, error or None) for each picture; a bar shows where the answers do not."""
-    shown = pictures if sys.stdout.isatty() else progress(pictures, "Reading pictures")
-    size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
-    shown = iter(shown)
-    while batch := list(islice(shown, size)):
-        found = []
-        for name, source, page in batch:
-            try:
-                found.append((name, reader.find(source, box, page), None))
-            except image_file.PictureError as error:
-                found.append((name, None, str(error)))
-        readings = iter(reader.judge([one for _, one, _ in found if one is not None], model))
-        for name, _, error in found:
+    readings = judged(found_in(pictures, box), model)
+    return readings if sys.stdout.isatty() else progress(readings, "Reading pictures", len(pictures))
+
+
+def judged(batches, model):
+    """Yield (name, Reading or None, error or None) for each picture of the batches from found_in()."""
+    for batch in batches:
+        readings = iter(reader.judge([found for _, found, error in batch if not error], model))
+        for name, _, error in batch:
             yield name, None if error else next(readings), error
+
+
+def found_in(pictures, box):
+    """Yield lists of (name, what reader.find() returns, error or None); for many pictures all processors work."""
+    size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
+    batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
+    processes = min(os.cpu_count() or 1, MOST_PROCESSES)
+    if processes == 1 or len(pictures) <= 2 * BATCH:
+        yield from (find_batch(batch, box) for batch in batches)
+        return
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow, once running, does not survive a fork
+    try:
+        with ProcessPoolExecutor(processes, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+            running = deque()
+            for batch in batches:
+                running.append(pool.submit(find_batch, batch, box))
+                if len(running) > 2 * processes:  # few at a time, so that memory does not grow with the folder
+                    yield running.popleft().result()
+            yield from (one.result() for one in running)
+    except BrokenProcessPool:
+        raise Failure("a process that reads pictures was killed, for want of memory perhaps; read fewer") from None
+
+
+def find_batch(batch, box):
+    """A list of (name, what reader.find() returns, error or None) for a list of (name, path, page)."""
+    result = []
+    for name, source, page in batch:
+        try:
+            result.append((name, reader.find(source, box, page), None))
+        except image_file.PictureError as error:
+            result.append((name, None, str(error)))
+    return result
 
 
 def answer_of(reading, min_confidence):

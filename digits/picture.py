@@ -16,7 +16,10 @@ from digits.paper import FAINTEST, along_the_edge, ink_of, otsu
 LINED_SIDE = 40  # pixels; in smaller pictures a long stroke is part of the digit
 MOST_PIECES = 150  # the largest; more is a text or a photo
 MOST_JOINED = 3  # pieces of a digit that stand side by side
+WIDE, WIDE_ALONE = 0.9, 1.2  # times as wide as high; wider pieces may be several digits: in a number, on their own
 MOST_CUTS = 12
+MOST_CROSSED = 0.4  # of its height, the ink that a cut through a piece may cross
+ASIDE = 0.1  # pixels of ink that a cut rather crosses than steps aside by one
 CUT_PRIOR = 0.5  # of a cut through connected ink; half for each side
 JOIN_PRIOR = 0.2  # of a digit of which two strokes do not touch and stand side by side
 PEN_WIDTHS = 1.6, 4.8  # pixels; 96 of 100 of MNIST's digits lie between
@@ -251,7 +254,9 @@ def _candidates(ink, parts, boxes, line, number):
     tall = max(boxes[piece, 2] - boxes[piece, 0] for piece in line)
     atoms, box_of = [], {}  # (piece, number in parts), from the left
     for piece in line:
-        for atom, box in _cut(parts, boxes[piece], piece + 1):
+        top, left, bottom, right = boxes[piece]
+        wide = right - left > (WIDE if len(line) > 1 else WIDE_ALONE) * (bottom - top)
+        for atom, box in _cut(parts, boxes[piece], piece + 1) if wide else [(piece + 1, boxes[piece])]:
             atoms.append((piece, atom))
             box_of[atom] = box
     found = []
@@ -283,32 +288,22 @@ def _candidates(ink, parts, boxes, line, number):
 
 
 def _cut(parts, box, number):
-    """Cut a wide piece where digits may touch; return a list of (number in parts, box), from the left.
+    """Cut a piece where digits may touch; return a list of (number in parts, box), from the left.
 
-    Cuts run along the slant of the writing, where they cross the least ink; pieces get new numbers in parts.
+    The pieces get new numbers in parts.
     """
-    from scipy import ndimage
-
     top, left, bottom, right = box
-    height, width = bottom - top, right - left
-    if width < 0.9 * height or height < 12:
-        return [(number, box)]
+    height = bottom - top
     window = parts[top:bottom, left:right]
     y, x = np.nonzero(window == number)
     along = max(
         (x + slant * (y - height / 2) for slant in (0, 0.2, 0.4, 0.6, -0.2)),
         key=lambda along: np.bincount(np.rint(along - along.min()).astype(int)).var(),
     )
-    start = along.min()
-    crossed = np.bincount(np.rint(along - start).astype(int)).astype(float)
-    crossed = ndimage.gaussian_filter1d(crossed, max(0.5, 0.03 * height))
-    space = max(2, int(0.15 * height))
-    lowest = (crossed == ndimage.minimum_filter1d(crossed, space | 1)) & (crossed < 0.5 * crossed.max())
-    cuts = []
-    for place in sorted(np.flatnonzero(lowest[space:-space]) + space, key=crossed.__getitem__):
-        if all(abs(place - other) >= space for other in cuts):
-            cuts.append(place)
-    side = np.searchsorted(sorted(cuts[:MOST_CUTS]), along - start)
+    along = np.rint(along - along.min()).astype(int)
+    upright = np.zeros((height, along.max() + 1), np.float32)
+    upright[y, along] = 1
+    side = (along[:, None] > _seams(upright)[:, y].T).sum(1)
     new = [number, *range(parts.max() + 1, parts.max() + 1 + side.max())]
     window[y, x] = np.take(new, side)
     result = []
@@ -318,6 +313,46 @@ def _cut(parts, box, number):
             upper_left = top + rows.min(), left + columns.min()
             result.append((atom, (*upper_left, top + rows.max() + 1, left + columns.max() + 1)))
     return result
+
+
+def _seams(ink):
+    """The paths from top to bottom that cross the least ink, float h×w: their column in each row, int n×h.
+
+    One for each place in the middle row where no other near it crosses less.
+    """
+    from scipy import ndimage
+
+    height = len(ink)
+    middle, space = height // 2, max(2, int(0.15 * height))
+    from_top, up = _paths(ink[: middle + 1])
+    from_bottom, down = _paths(ink[: middle - 1 if middle else None : -1])
+    crossed = from_top + from_bottom - ink[middle]
+    lowest = crossed == ndimage.minimum_filter1d(crossed, 2 * space + 1)
+    columns = []
+    for place in sorted(np.flatnonzero(lowest[space:-space]) + space, key=crossed.__getitem__):
+        if all(abs(place - other) >= space for other in columns) and crossed[place] < MOST_CROSSED * height:
+            columns.append(place)
+    columns = np.array(sorted(columns[:MOST_CUTS]), int)
+    seams = np.zeros((len(columns), height), int)
+    for moves, rows in ((up, range(middle, -1, -1)), (down, range(middle, height))):
+        at = columns
+        for move, row in zip(moves[::-1], rows, strict=True):
+            seams[:, row] = at
+            at = at + move[at]
+    return seams
+
+
+def _paths(ink):
+    """Return (float w, the least ink on a path from the first row to each place of the last; int8 h×w, for each
+    place the step sideways, -1, 0 or 1, to the row before)."""
+    moves = np.zeros(ink.shape, np.int8)
+    least = ink[0]
+    for row in range(1, len(ink)):
+        ways = np.stack([least, np.append(np.inf, least[:-1] + ASIDE), np.append(least[1:] + ASIDE, np.inf)])
+        best = ways.argmin(0)
+        moves[row] = np.array([0, -1, 1])[best]
+        least = ways[best, np.arange(len(best))] + ink[row]
+    return least, moves
 
 
 def to_mnist(ink):

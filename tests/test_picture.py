@@ -6,7 +6,7 @@ from PIL import Image
 
 from digits import strokes
 from digits.image_file import PictureError, count_pages, open_picture
-from digits.picture import centre, find_digits, pen_width, take_apart, without_lines
+from digits.picture import _seams, centre, find_digits, pen_width, take_apart, without_lines
 
 
 def five(size=200):
@@ -242,6 +242,24 @@ def test_pieces_that_belong_together_and_pieces_that_do_not():
     assert len(take_apart(two).boxes) == 2
     lines = [candidate.line for candidate in find_digits(np.vstack([two, two]))]
     assert lines == sorted(lines) and set(lines) == {0, 1}
+
+
+def test_a_cut_follows_the_gap_between_digits_that_interlock():
+    rows, ink = np.arange(60), np.zeros((60, 80), np.float32)
+    gap = (35 + 15 * np.sin(rows / 60 * np.pi)).astype(int)  # between two arcs
+    for row in rows:
+        ink[row, gap[row] - 15 : gap[row] - 3] = ink[row, gap[row] + 4 : gap[row] + 16] = 1
+        ink[row, gap[row] - 3 : gap[row] + 4] = 29 <= row <= 30  # where they touch
+    crossed = [ink[rows, seam].sum() for seam in _seams(ink) if abs(seam - gap).max() < 5]
+    assert crossed == [2]
+
+
+def test_what_stands_alone_is_cut_only_if_it_is_wide():
+    letter = np.zeros((100, 100), np.float32)
+    letter[:, :10] = letter[:, -10:] = letter[:10] = 1  # as wide as high: an n
+    assert len(find_digits(on_paper((255, 255, 255), (0, 0, 0), np.pad(letter, 50)))) == 1
+    wide = np.pad(np.hstack([letter, letter[:, 10:]]), 50)
+    assert len(find_digits(on_paper((255, 255, 255), (0, 0, 0), wide))) > 1
 
 
 def test_centre_keeps_the_aspect():

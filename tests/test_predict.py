@@ -193,7 +193,7 @@ def test_the_steps_are_shown(with_model, capsys):
         predict.main(["samples", "--steps", "--json"])
 
 
-def test_many_small_pictures_are_read_in_batches(with_model, capsys, monkeypatch):
+def test_many_small_pictures_are_read_in_batches_on_all_processors(with_model, capsys, monkeypatch):
     calls = []
     ask = reader.predict
     monkeypatch.setattr(reader, "predict", lambda network, images: calls.append(len(images)) or ask(network, images))
@@ -205,7 +205,7 @@ def test_many_small_pictures_are_read_in_batches(with_model, capsys, monkeypatch
     rows = [row for row in map(json.loads, capsys.readouterr().out.splitlines()) if re.search(r"/\d{3}\.", row["path"])]
     right = sum(row.get("prediction") == str(label) for row, label in zip(rows, labels, strict=True))
     assert right >= 240 and "error" in rows[100]
-    assert len(calls) == 3
+    assert len(calls) <= 6
 
 
 def damaged(path, data):
