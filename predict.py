@@ -23,6 +23,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -53,8 +54,13 @@ MIN_CONFIDENCE = 0.0  # readings less sure than this, 0-1, are marked for review
 FIGURE = "prediction.png"  # where the figure goes without a screen
 STEPS_FIGURE = "steps.png"  # where that of --steps goes
 MOST_ROWS = 8  # pictures in a figure
-BATCH = 50  # pictures that the network reads at a time
+BATCH = 20  # pictures that the network reads at a time
 MOST_PROCESSES = 8  # that look for digits in a large folder; each takes about 100 MB
+
+
+def figures():
+    """Where the figures go."""
+    return [Path(name).resolve() for name in (FIGURE, STEPS_FIGURE)]
 
 
 def pictures_in(names):
@@ -62,10 +68,10 @@ def pictures_in(names):
     paths = []
     for name in map(Path, names):
         if name.is_dir():
-            inside = sorted(p for p in name.rglob("*") if p.suffix.lower() in image_file.SUFFIXES and p.name[0] != ".")
-            if not inside:
+            inside = [path for path in image_file.pictures_in(name) if path.resolve() not in figures()]
+            if not inside and len(names) == 1:
                 raise UserError(f"{name}: no pictures in this folder; name one that has some")
-            paths += inside
+            paths += inside or [name]
         elif name.exists() or len(names) > 1:  # a missing one among several is reported in its turn
             paths.append(name)
         else:
@@ -98,7 +104,8 @@ def read_all(pictures, model, box):
 def judged(batches, model):
     """Yield (name, Reading or None, error or None) for each picture of the batches from found_in()."""
     for batch in batches:
-        readings = iter(reader.judge([found for _, found, error in batch if not error], model))
+        found = [found for _, found, error in batch if not error]
+        readings = iter(reader.judge(found, model) if found else ())
         for name, _, error in batch:
             yield name, None if error else next(readings), error
 
@@ -108,20 +115,35 @@ def found_in(pictures, box):
     size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
     batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
     processes = min(os.cpu_count() or 1, MOST_PROCESSES)
-    if processes == 1 or len(pictures) <= 2 * BATCH:
+    if processes == 1 or len(pictures) <= 5 * BATCH:
         yield from (find_batch(batch, box) for batch in batches)
         return
     spawn = multiprocessing.get_context("spawn")  # TensorFlow, once running, does not survive a fork
+    pool = ProcessPoolExecutor(processes, spawn, end_with_parent)
+    running = deque()
     try:
-        with ProcessPoolExecutor(processes, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-            running = deque()
-            for batch in batches:
-                running.append(pool.submit(find_batch, batch, box))
-                if len(running) > 2 * processes:  # few at a time, so that memory does not grow with the folder
-                    yield running.popleft().result()
-            yield from (one.result() for one in running)
+        for batch in batches:
+            running.append(pool.submit(find_batch, batch, box))
+            if len(running) > 2 * processes:  # few at a time, so that memory does not grow with the folder
+                yield running.popleft().result()
+        yield from (one.result() for one in running)
     except BrokenProcessPool:
         raise Failure("a process that reads pictures was killed, for want of memory perhaps; read fewer") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+
+def end_with_parent():
+    """Called first in each process that reads pictures: leave Ctrl-C to the parent, and end when it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def wait():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def find_batch(batch, box):
@@ -131,7 +153,10 @@ def find_batch(batch, box):
         try:
             result.append((name, reader.find(source, box, page), None))
         except image_file.PictureError as error:
-            result.append((name, None, str(error)))
+            folder = isinstance(source, Path) and source.is_dir()
+            result.append((name, None, "no pictures in this folder" if folder else str(error)))
+        except MemoryError:
+            result.append((name, None, "there is not enough memory for this picture"))
     return result
 
 
@@ -150,10 +175,9 @@ def answer_of(reading, min_confidence):
 
 
 def for_review(reading, min_confidence):
-    """Whether a person should look at it: something was read, or nothing could be, with too little confidence."""
-    return any(digit.confidence < min_confidence for digit in reading.digits) or (
-        min_confidence > 0 and not reading.digits
-    )
+    """Whether a person should look at it: what was read is not sure enough, something was refused, or all."""
+    unsure = any(digit.confidence < min_confidence for digit in reading.digits)
+    return unsure or (min_confidence > 0 and bool(reading.refused or not reading.digits))
 
 
 def as_json(reading):
@@ -178,7 +202,7 @@ def print_json(pictures, model, box, min_confidence):
             row |= as_json(reading)
             if min_confidence:
                 row["review"] = for_review(reading, min_confidence)
-        print(json.dumps(row, ensure_ascii=False), flush=True)
+        print(json.dumps(row), flush=True)
     return status
 
 
@@ -212,25 +236,35 @@ def print_answers(pictures, model, box, min_confidence, steps=False, true_label=
         if not alone:
             print(f"{name}  {answer}", flush=True)
         if len(rows) < MOST_ROWS:
-            pixels, factor = image_file.open_picture(picture[1], box, picture[2])
-            rows.append(
-                (pixels, factor, (box or (0, 0))[:2], reading, f"{Path(name).name}\n" + answer.replace("  (", "\n("))
-            )
+            pixels, factor, *_ = reader.look(picture[1], box, picture[2])
+            title = f"{Path(name).name}\n" + answer.replace("  (", "\n(")
+            rows.append((pixels, factor, (box or (0, 0))[:2], reading, title))
     if not rows:
         return status
     screen, figure = report.has_screen(), report.prediction_figure(rows)
     first = "" if alone else f" of the first {len(rows)}"
     if steps:
-        report.save(report.steps_figure([(row[0], row[3], row[4]) for row in rows]), STEPS_FIGURE)
-        print(f"Steps{first}: {STEPS_FIGURE}")
+        of_steps = report.steps_figure([(pixels, reading, title) for pixels, _, _, reading, title in rows])
+        status = save("Steps" + first, of_steps, STEPS_FIGURE) or status
     if not screen:
-        report.save(figure, FIGURE)
-        print(f"Figure{first}: {FIGURE}")
+        status = save("Figure" + first, figure, FIGURE) or status
     if true_label is not None:
         print(f"True label: {true_label}")
     print(answer if alone else f"Read {read:,} of {len(pictures):,} pictures", flush=True)
     report.show()
     return status
+
+
+def save(name, figure, path):
+    """Save a figure and say so; a folder that cannot be written to does not keep the answer back. Return the status."""
+    from digits import report
+
+    try:
+        report.save(figure, path)
+    except OSError as error:
+        return fail(f"{path}: cannot be written ({error.strerror}); run it in a folder of your own", 1)
+    print(f"{name}: {path}")
+    return 0
 
 
 def box_of(text):
@@ -276,6 +310,9 @@ def work(args):
         return print_json(pictures, model, args.box, args.min_confidence)
     if args.csv:
         return print_csv(pictures, model, args.box, args.min_confidence)
+    for name, source, _ in pictures:
+        if isinstance(source, Path) and source.resolve() in figures():
+            raise UserError(f"{name}: the figure would be written over it; rename the picture, or use --json")
     print(
         f"Model: {model}   " + (f"Picture: {pictures[0][0]}" if len(pictures) == 1 else f"Pictures: {len(pictures):,}")
     )

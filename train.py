@@ -357,10 +357,7 @@ def work(argv):
     network = model.as_float32(network)  # what is saved is what is scored
     results, threshold = {"validation": None, "test": None}, reader.USUAL_THRESHOLD
     if validation:
-        _, probabilities = evaluate.score(network, validation, parts[1].labels, images.classes)
-        calibrate(network, probabilities, parts[1].labels)
-        results["validation"], probabilities = evaluate.score(network, validation, parts[1].labels, images.classes)
-        threshold = float(np.quantile(reader.digit_score(probabilities), 1 - KEPT))
+        results["validation"], threshold = validated(network, validation, parts[1].labels, images.classes)
     if test_images:
         results["test"], _ = evaluate.score(network, dataset.decode(test_images), test_images.labels, images.classes)
         sizes["test"] = results["test"]["total"]
@@ -371,6 +368,14 @@ def work(argv):
     print(f"Saved {path}, {path.with_suffix('.json')}, {log}, {curves}")
     print(summary_line(history, results), flush=True)
     report.show()
+
+
+def validated(network, validation, labels, classes):
+    """Calibrate the network on the validation images; return (its result there, threshold of the digit score)."""
+    _, probabilities = evaluate.score(network, validation, labels, classes)
+    calibrate(network, probabilities, labels)
+    result, probabilities = evaluate.score(network, validation, labels, classes)
+    return result, float(np.quantile(reader.digit_score(probabilities), 1 - KEPT))
 
 
 def description(name, classes, threshold, sizes, settings, history, results):

@@ -26,12 +26,14 @@ def run(work, *arguments):
 
     An integer that work returns is the status.
     """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may have letters that the terminal has not
     try:
         return work(*arguments) or 0
     except UserError as error:
         return fail(error, 2)
     except KeyboardInterrupt as interrupt:
-        return fail(interrupt or "interrupted", 130)
+        return fail(str(interrupt) or "interrupted", 130)
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

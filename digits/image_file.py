@@ -7,84 +7,116 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from digits.console import UserError
+
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 MOST_PIXELS = 200_000_000  # a phone takes up to 200 megapixels; more is a mistake or an attack
-WORKING_SIDE = 1000  # pixels; larger pictures are reduced to this, which still leaves a small digit large enough
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses what has twice as many
+WORKING_PIXELS = 750_000  # larger pictures are reduced to about this, which still leaves a small digit large enough
 
 
-class PictureError(ValueError):
+class PictureError(UserError):
     """The picture cannot be read; the message says why, in one line."""
 
 
-def open_picture(source, box=None, page=0, side=WORKING_SIDE):
-    """Return a picture as (uint8 H×W×3, factor by which it was reduced).
+def pictures_in(folder):
+    """The paths of all pictures in a folder and the folders in it, sorted; hidden ones do not count."""
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(p for p in paths if p.is_file() and not any(q[0] == "." for q in p.relative_to(folder).parts))
 
-    source: path, bytes, open binary file, PIL image, or NumPy array (H×W grey, H×W×1, H×W×3 or H×W×4, uint8).
+
+def open_picture(source, box=None, page=0, most=WORKING_PIXELS):
+    """Return a picture as (uint8 H×W×3, factor by which it was reduced, its height and width before).
+
+    source: path, bytes, open binary file, PIL image, or uint8 NumPy array (H×W grey, H×W×1, H×W×3 or H×W×4).
     box: x, y, width, height of the part to return, in pixels of the upright picture; None: all of it.
     page: of a TIFF, from 0.
-    side: pixels; a picture of which a side is longer is reduced to about this.
+    most: pixels; a picture that has more is reduced to about as many.
     Turned upright by its EXIF tag; what is transparent becomes paper. Raises PictureError if it cannot be read.
     """
-    image, original = _load(source, page, side if box is None else None)
+    image, size = _load(source, page, most if box is None else None)
     if box is not None:
         x, y, width, height = box
         if width < 1 or height < 1 or x < 0 or y < 0 or x + width > image.width or y + height > image.height:
             raise PictureError(f"the box {x},{y},{width},{height} is not inside {image.width}×{image.height} pixels")
         image = image.crop((x, y, x + width, y + height))
-        original = image.size
-    image = image.reduce(_factor(image.size, side))
-    return np.asarray(image), max(original) / max(image.size)
+        size = image.size
+    factor = _factor(image.size, most)
+    return np.asarray(image.reduce(factor)), factor * round(size[0] / image.width), size[::-1]
 
 
 def count_pages(path):
-    """How many pages a file has: 1 unless it is a TIFF, or if it cannot be read."""
+    """How many pages a file has: 1 unless it is a TIFF. One that cannot be read counts; those after it do not."""
+    pages = 0
     try:
-        with Image.open(path) as image:
-            return image.n_frames if image.format == "TIFF" else 1
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            while image.format == "TIFF":
+                image.seek(pages)
+                pages += 1
+    except EOFError:
+        return pages
     except Exception:  # open_picture() says what is wrong
-        return 1
+        return pages + 1
+    return 1
 
 
-def _factor(size, side):
-    return max(1, round(max(size) / side))
+def _factor(size, most):
+    return max(1, round((size[0] * size[1] / most) ** 0.5))
 
 
-def _load(source, page, side):
-    """Return (upright RGB PIL image, its size in the file); a JPEG is decoded no finer than side needs."""
-    if isinstance(source, np.ndarray):
-        source = Image.fromarray(source[..., 0] if source.ndim == 3 and source.shape[2] == 1 else source)
-    if isinstance(source, bytes):
-        source = io.BytesIO(source)
-    elif hasattr(source, "seek") and not isinstance(source, Image.Image):
-        source.seek(0)
+def _load(source, page, most):
+    """Return (upright RGB PIL image, its width and height in the file); a JPEG is decoded no finer than needed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own limit is lower, and damaged tags do no harm
-            image = source if isinstance(source, Image.Image) else Image.open(source)
-            if image.width * image.height > MOST_PIXELS:
-                raise PictureError(f"{image.width:,}×{image.height:,} pixels are too many; make the picture smaller")
+            warnings.simplefilter("ignore")  # damaged tags do no harm
+            if isinstance(source, Image.Image):
+                image = source
+            elif isinstance(source, np.ndarray):
+                image = _from_array(source)
+            else:
+                image = Image.open(io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source)
             if page:
                 image.seek(page)
-            original = image.size
-            if side:
-                factor = _factor(image.size, side)
+            if image.width * image.height > MOST_PIXELS:
+                raise PictureError(f"{image.width:,}×{image.height:,} pixels are too many; make the picture smaller")
+            size = image.size
+            if most and image is not source:  # draft() would change the caller's
+                factor = _factor(image.size, most)
                 image.draft("RGB", (image.width // factor, image.height // factor))
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image)), original
-    except Image.DecompressionBombError:
-        raise PictureError("too many pixels; make the picture smaller") from None
+            upright = ImageOps.exif_transpose(image)
+            return _to_rgb(upright), size if upright.size == image.size else size[::-1]
+    except PictureError:
+        raise
     except UnidentifiedImageError:
         raise PictureError(_why_not_a_picture(source)) from None
-    except (OSError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
-        if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
-            raise PictureError(error.strerror.lower()) from None
+    except Image.DecompressionBombError:
+        raise PictureError("too many pixels; make the picture smaller") from None
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise PictureError(error.strerror.lower()) from None
+    except Exception as error:  # Pillow raises nearly any type for a damaged file
         raise PictureError(f"the picture is damaged ({error})") from None
+
+
+def _from_array(array):
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.dtype not in (np.uint8, np.uint16, bool) or array.ndim not in (2, 3) or channels not in (1, 3, 4):
+        raise PictureError(
+            f"an array must be uint8 H×W, H×W×3 or H×W×4, 0-255; this one is {array.dtype} {array.shape}"
+        )
+    if not array.size:
+        raise PictureError("the array is empty")
+    return Image.fromarray(array[..., 0] if array.ndim == 3 and channels == 1 else array)
 
 
 def _why_not_a_picture(source):
     """Say in one line why Pillow does not know the format."""
     if isinstance(source, (str, Path)):
-        start = Path(source).read_bytes()[:12]
+        with open(source, "rb") as file:
+            start = file.read(12)
+    elif isinstance(source, (bytes, bytearray)):
+        start = bytes(source[:12])
     else:
         source.seek(0)
         start = source.read(12)

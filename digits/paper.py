@@ -6,15 +6,15 @@ from PIL import Image
 FAINTEST = 0.1  # ink is at least this far from the paper, as a share of black on white
 DARKEST_PAPER = 0.3  # on which dark ink can be seen, 0-1
 SMALL_SIDE = 120  # pixels; the paper is looked for in a picture whose shorter side is reduced to about this
-LIGHT_SIDE = 80  # pixels; smaller pictures have paper of one colour
+FLAT_SIDE = 40  # pixels; the paper of smaller pictures has one colour
+LIGHT_SIDE = 80  # pixels; that of smaller pictures is darker towards one side at most, larger ones may have shadows
 
 
 def ink_of(picture):
     """How far each pixel is from the paper, float32 H×W, 0-1: either polarity, any colour, any light."""
     height, width = picture.shape[:2]
-    if min(height, width) < LIGHT_SIDE:  # a drawing or a crop, of one light
-        difference = picture / np.float32(255) - _paper_colour(picture / np.float32(255))[0]
-        return np.abs(difference).max(-1)
+    if min(height, width) < LIGHT_SIDE:
+        return _ink_of_small(picture / np.float32(255))
     small = np.asarray(Image.fromarray(picture).reduce(max(1, min(height, width) // SMALL_SIDE)), np.float32) / 255
     page = page_of(small)
     if page is not None:
@@ -34,6 +34,31 @@ def ink_of(picture):
     return ink if page is None else ink * enlarged(page.astype(np.float32))
 
 
+def _ink_of_small(picture):
+    """The ink, float32 H×W, of a drawing or a crop, 0-1, in a light that is even or rises evenly."""
+    colour, threshold = _paper_colour(picture)
+    ink = _distance(picture, colour)
+    if min(ink.shape) < FLAT_SIDE:
+        return ink
+    for _ in range(3):  # the better the light is known, the better paper is told from ink
+        ink = _distance(picture, _plane(picture, ink <= threshold))
+        threshold = otsu(ink)
+    return ink
+
+
+def _distance(picture, paper):
+    """How far each pixel, H×W×3, is from the paper's colour in the channel in which it is farthest, H×W."""
+    red, green, blue = np.moveaxis(np.abs(picture - paper), -1, 0)
+    return np.maximum(np.maximum(red, green), blue)  # far faster than a maximum along an axis of three
+
+
+def _plane(picture, mask):
+    """The light, float H×W×3, that rises evenly over a picture and fits it best where the mask is true."""
+    y, x = np.indices(mask.shape, np.float32)
+    terms = np.stack([np.ones_like(x), x, y], -1)
+    return terms @ np.linalg.lstsq(terms[mask], picture[mask], rcond=None)[0]
+
+
 def _paper_colour(picture):
     """The paper's colour, 3 values 0-1, and how far from it another colour starts.
 
@@ -44,7 +69,7 @@ def _paper_colour(picture):
     edge = np.ones((height, width), bool)
     edge[margin:-margin, margin:-margin] = False
     paper = np.median(picture[edge], axis=0)
-    distance = np.abs(picture - paper).max(-1)
+    distance = _distance(picture, paper)
     threshold = otsu(distance)
     far = distance > threshold
     if far[edge].mean() + far.mean() > 1:
@@ -60,7 +85,7 @@ def page_of(small):
     from scipy import ndimage
 
     paper, threshold = _paper_colour(small)
-    far = np.abs(small - paper).max(-1) > threshold
+    far = _distance(small, paper) > threshold
     if far.mean() < 0.15:
         return None
     parts, _ = ndimage.label(far)
@@ -93,7 +118,7 @@ def _lit_paper(small, page):
     small = ndimage.gaussian_filter(small, (0.7, 0.7, 0))
     channel = small[..., np.ptp(np.percentile(small, (1, 99), (0, 1)), 0).argmax()]
     colour, threshold = _paper_colour(small)
-    distance = np.abs(small - colour).max(-1)
+    distance = _distance(small, colour)
     far = distance > threshold
     usual = np.sign((small - colour)[far].sum())
     deepest = ndimage.distance_transform_edt(np.pad(far, 1, mode="edge")).max()

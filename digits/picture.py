@@ -73,10 +73,13 @@ def strokes_of(ink):
     from scipy import ndimage
 
     smooth = ndimage.uniform_filter(ink, min(3, max(1, min(ink.shape) // 100)))  # against the noise of a camera
-    darkest = np.partition(smooth.ravel(), -9)[-9] if smooth.size > 9 else smooth.max()
-    if darkest < FAINTEST:
+    inked = smooth[smooth >= FAINTEST]
+    least = min(9, smooth.size)  # pixels; fewer are no stroke
+    if inked.size < least:
         return np.zeros(ink.shape, bool)
-    noise = 6 * np.median(smooth)
+    darkest = np.partition(inked, -least)[-least]
+    every = max(1, min(ink.shape) // 100)
+    noise = 6 * np.median(smooth[::every, ::every])
     faint = np.clip(noise, 0.1 * darkest, 0.3 * darkest)
     parts, count = ndimage.label(smooth > faint, np.ones((3, 3)))
     inside = np.ones(count + 1, bool)
@@ -155,8 +158,7 @@ def pieces_of(mask):
         keep[:] = True
     extent = (boxes[:, 2:] - boxes[:, :2]).max(1)
     keep &= (area > 0.02 * area[keep].max()) & (extent > 0.08 * extent[keep].max())
-    if keep.sum() > MOST_PIECES:
-        keep &= area >= np.sort(area[keep])[-MOST_PIECES]
+    keep[np.argsort(np.where(keep, -area, 0), kind="stable")[MOST_PIECES:]] = False
     owner = _joined(boxes, keep)
     parts = np.concatenate([[0], owner])[parts]
     return parts, _boxes_of(parts)
@@ -255,7 +257,8 @@ def _candidates(ink, parts, boxes, line, number):
     atoms, box_of = [], {}  # (piece, number in parts), from the left
     for piece in line:
         top, left, bottom, right = boxes[piece]
-        wide = right - left > (WIDE if len(line) > 1 else WIDE_ALONE) * (bottom - top)
+        alone = len(line) == 1 and left > 0 and right < ink.shape[1]
+        wide = right - left > (WIDE_ALONE if alone else WIDE) * (bottom - top)
         for atom, box in _cut(parts, boxes[piece], piece + 1) if wide else [(piece + 1, boxes[piece])]:
             atoms.append((piece, atom))
             box_of[atom] = box
@@ -279,12 +282,19 @@ def _candidates(ink, parts, boxes, line, number):
             joins = len({piece for piece, _ in run}) - 1
             mask = np.isin(parts[top:bottom, left:right], [atom for _, atom in run])
             image = to_mnist(np.where(mask, np.maximum(ink[top:bottom, left:right], 0.01), 0))
-            whole = bool(top > 0 and left > 0 and bottom < ink.shape[0] and right < ink.shape[1])
+            whole = _inside((top, left, bottom, right), *ink.shape)
             box = (int(left), int(top), int(right - left), int(bottom - top))
             wide = max(1, (right - left) / (bottom - top))
             prior = CUT_PRIOR ** (cuts / 2) * JOIN_PRIOR**joins / wide**6  # few digits are wider than high
             found.append(Candidate(image, box, number, start, stop, whole, prior))
     return found
+
+
+def _inside(box, height, width):
+    """Whether a piece is not cut off by the edge of the picture; what is over its middle may touch the edge."""
+    top, left, bottom, right = box
+    over_the_middle = top < height / 2 < bottom and left < width / 2 < right
+    return bool(over_the_middle or (top > 0 and left > 0 and bottom < height and right < width))
 
 
 def _cut(parts, box, number):

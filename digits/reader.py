@@ -16,9 +16,10 @@ from digits.console import UserError, import_tensorflow
 from digits.image_file import open_picture
 from digits.picture import find_digits
 
-SMALL_WRITING = 40  # pixels; where most ink is no higher, a picture that was reduced is read again, reduced less
-FINE_SIDE = 2700  # pixels; to this
+SMALL_WRITING = 40  # pixels; where ink is no higher, or none is found, a picture that was reduced is reduced less
+FINE_PIXELS = 4_000_000  # to this
 IN_NUMBER = 0.4  # what the digit score must reach among other digits
+BLOCK = 500  # images that the network takes at a time
 USUAL_THRESHOLD = 0.5  # of the digit score, for a model that has none of its own
 
 
@@ -44,6 +45,7 @@ class Reading(NamedTuple):
     digit_score: float  # 0-1, how surely this is a digit at all; 0.0 where no ink was found
     number: str  # all digits in the order in which they are read, lines joined by "_"
     digits: list  # of ReadDigit, in the same order
+    refused: list  # of ReadDigit: what stands in line with digits and was not taken for one
     image: np.ndarray | None  # uint8 28×28×1, what the network saw: 0 background, 255 ink
     box: tuple | None  # x, y, width, height of the digit in the upright picture, in its pixels
 
@@ -60,14 +62,20 @@ def read(picture, model, box=None):
     return judge([found], model)[0]
 
 
+def look(picture, box=None, page=0):
+    """The pixels in which digits are looked for, and what is found: (uint8 H×W×3, factor, size before, Candidates)."""
+    pixels, factor, size = open_picture(picture, box, page)
+    candidates = find_digits(pixels)
+    if factor > 1 and (not candidates or np.median([c.box[3] for c in candidates]) < SMALL_WRITING):
+        pixels, factor, size = open_picture(picture, box, page, FINE_PIXELS)
+        candidates = find_digits(pixels)
+    return pixels, factor, size, candidates
+
+
 def find(picture, box=None, page=0):
     """The first half of read(), without the network: (Candidates, factor, size, corner)."""
-    pixels, factor = open_picture(picture, box, page)
-    candidates = find_digits(pixels)
-    if factor > 1 and candidates and np.median([c.box[3] for c in candidates]) < SMALL_WRITING:
-        pixels, factor = open_picture(picture, box, page, FINE_SIDE)
-        candidates = find_digits(pixels)
-    return candidates, factor, pixels.shape[:2], (box or (0, 0))[:2]
+    _, factor, size, candidates = look(picture, box, page)
+    return candidates, factor, size, (box or (0, 0))[:2]
 
 
 def judge(found, model):
@@ -101,31 +109,31 @@ def digit_score(probabilities):
 
 def _reading(candidates, probabilities, classes, threshold, factor, size, corner):
     if not candidates:
-        return Reading(None, 0.0, dict.fromkeys(classes, 0.0), False, 0.0, "", [], None, None)
+        return Reading(None, 0.0, dict.fromkeys(classes, 0.0), False, 0.0, "", [], [], None, None)
     scores = digit_score(probabilities)
     chosen = _cut_best(candidates, probabilities.max(1) * scores)
     is_digit = _accept(candidates, chosen, scores, threshold)
     all_read = {}
     for i in chosen:
-        x, y, width, height = (round(side * factor) for side in candidates[i].box)
         best = int(probabilities[i].argmax())
         all_read[i] = ReadDigit(
             classes[best],
             float(probabilities[i][best]),
             float(scores[i]),
-            (x + corner[0], y + corner[1], width, height),
+            _enlarged(candidates[i].box, factor, size, corner),
             candidates[i].line,
             dict(zip(classes, map(float, probabilities[i]), strict=True)),
             candidates[i].image,
         )
-    main = _main(candidates, chosen, is_digit, size)
+    main = _main(all_read, is_digit, candidates, size, corner)
     digits = [all_read[i] for i in chosen if is_digit[i]]
     lines = sorted({digit.line for digit in digits})
+    refused = [all_read[i] for i in chosen if not is_digit[i] and candidates[i].line in lines]
     number = "_".join("".join(digit.digit for digit in digits if digit.line == line) for line in lines)
     read = all_read[main]
     return Reading(
         read.digit, read.confidence, read.probabilities, bool(is_digit[main]), read.digit_score, number, digits,
-        read.image, read.box,
+        refused, read.image, read.box,
     )  # fmt: skip
 
 
@@ -142,10 +150,9 @@ def _cut_best(candidates, quality):
         mine = [i for i, candidate in enumerate(candidates) if candidate.line == line]
         for i in sorted(mine, key=lambda i: candidates[i].stop):
             start, stop = candidates[i].start, candidates[i].stop
-            if start in best:
-                sum_of_logs = best[start][0] + np.log(max(float(quality[i]), 0.01) * candidates[i].prior)
-                if stop not in best or sum_of_logs > best[stop][0]:
-                    best[stop] = (sum_of_logs, best[start][1] + [i])
+            sum_of_logs = best[start][0] + np.log(max(float(quality[i]), 0.01) * candidates[i].prior)
+            if stop not in best or sum_of_logs > best[stop][0]:
+                best[stop] = (sum_of_logs, best[start][1] + [i])
         chosen += best[max(best)][1]
     return chosen
 
@@ -163,17 +170,24 @@ def _accept(candidates, chosen, scores, threshold):
     return is_digit
 
 
-def _main(candidates, chosen, is_digit, size):
+def _enlarged(box, factor, size, corner):
+    """A box in pixels of the reduced picture, in pixels of the picture before, of that height and width."""
+    x, y, width, height = (side * factor for side in box)
+    left, top, right, bottom = round(x), round(y), min(round(x + width), size[1]), min(round(y + height), size[0])
+    return left + corner[0], top + corner[1], right - left, bottom - top
+
+
+def _main(all_read, is_digit, candidates, size, corner):
     """The most central whole digit; one that the edge cuts off, or what is no digit, only where nothing else is."""
     height, width = size
-    tallest = max(candidates[i].box[3] for i in chosen)
+    tallest = max(read.box[3] for read in all_read.values())
 
     def order(i):
-        x, y, w, h = candidates[i].box
-        away = ((x + w / 2) / width - 0.5) ** 2 + ((y + h / 2) / height - 0.5) ** 2
-        return (h < 0.4 * tallest, not is_digit[i], not candidates[i].whole, away)
+        x, y, w, h = all_read[i].box
+        away = ((x - corner[0] + w / 2) / width - 0.5) ** 2 + ((y - corner[1] + h / 2) / height - 0.5) ** 2
+        return (not is_digit[i], h < 0.4 * tallest, not candidates[i].whole, away)
 
-    return min(chosen, key=order)
+    return min(all_read, key=order)
 
 
 def load_model(path):
@@ -206,12 +220,15 @@ def about(description, count):
         classes, threshold = content["classes"], float(content.get("threshold", USUAL_THRESHOLD))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{description}: damaged ({error}); delete it, or train the model again") from error
-    if not isinstance(classes, list) or len(classes) != count:
+    if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
         raise UserError(f"{description}: does not name the {count} classes of the model beside it; train it again")
     return classes, threshold
 
 
 def predict(network, images):
     """Probabilities, float32 N×classes, for images, uint8 N×28×28×1."""
-    pixels = np.repeat(images.astype(np.float32), network.input_shape[-1], axis=-1)
-    return np.asarray(network(pixels))
+    blocks = []
+    for start in range(0, len(images), BLOCK):  # so that a page full of writing does not fill the memory
+        pixels = images[start : start + BLOCK].astype(np.float32)
+        blocks.append(np.asarray(network(np.repeat(pixels, network.input_shape[-1], axis=-1))))
+    return np.concatenate(blocks)

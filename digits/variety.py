@@ -87,7 +87,7 @@ LETTERS = "AEFHKMNPRTUVWXYacefhkmnprtuvwxy#%&*+=?@<ΓΔΛΞΠΣΨΩαγεηκλ�
 
 
 def digits(images, labels, count, seed):
-    """Return (uint8 count×28×28×1 images, int64 count labels): a third rewritten from images, the rest drawn.
+    """Return (uint8 count×28×28×1 images, int64 count labels): a third from images, the rest drawn, all rewritten.
 
     images: uint8 N×28×28×1, labels: int64 N, 0-9.
     """
@@ -95,7 +95,9 @@ def digits(images, labels, count, seed):
     mine = rng.choice(len(images), count - 2 * count // 3)
     drawn, drawn_labels = strokes.draw(2 * count // 3, int(rng.integers(2**31)), rare=True)
     sources = np.concatenate([images[mine], drawn])
-    return rewrite(sources, rng, "Rewriting digits"), np.concatenate([labels[mine], drawn_labels])
+    made = rewrite(sources, rng, "Rewriting digits")
+    made[~sources.any((1, 2, 3))] = 0  # a blank image stays blank
+    return made, np.concatenate([labels[mine], drawn_labels])
 
 
 def non_digits(images, count, seed):
@@ -217,7 +219,7 @@ def _merged(images, count, rng):
     for place in range(count):
         one, two = (image[:, image.any(0)] for image in (left[place], right[place]))
         wide = np.zeros((28, one.shape[1] + two.shape[1]), np.uint8)
-        overlap = rng.integers(0, 3)
+        overlap = min(rng.integers(0, 3), one.shape[1])
         wide[:, : one.shape[1]] = one
         start = one.shape[1] - overlap
         wide[:, start : start + two.shape[1]] = np.maximum(wide[:, start : start + two.shape[1]], two)

@@ -11,21 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
-from digits import image_file, reader
+from digits import reader
 from digits.console import Parser, UserError, check_model_file, progress, run
-
-
-def pictures(folder):
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in image_file.SUFFIXES and p.name[0] != ".")
+from digits.image_file import pictures_in
 
 
 def label(path):
-    return path.name.split("__")[0].replace("_", "")
+    """The digit or number that a picture's name says. Raises UserError."""
+    number, mark, _ = path.name.partition("__")
+    if not mark:
+        raise UserError(f"{path}: the name must begin with the digit or number and __, such as 5__mine.png")
+    return number
 
 
 def read_each(folder, model):
     """The (path, Reading) of each picture in a folder."""
-    return [(path, reader.read(path, model)) for path in progress(pictures(folder), f"Reading {folder.name}")]
+    return [(path, reader.read(path, model)) for path in progress(pictures_in(folder), f"Reading {folder.name}")]
 
 
 def report_digits(readings):
@@ -39,7 +40,7 @@ def report_digits(readings):
 
 
 def report_numbers(readings):
-    wrong = [(path, reading) for path, reading in readings if reading.number.replace("_", "") != label(path)]
+    wrong = [(path, reading) for path, reading in readings if reading.number != label(path)]
     for path, reading in wrong:
         print(f"  {path}: {reading.number or 'nothing'}")
     print(f"Numbers read without any error: {share(len(readings) - len(wrong), len(readings))}")

@@ -6,7 +6,7 @@ from PIL import Image
 
 from digits import strokes
 from digits.image_file import PictureError, count_pages, open_picture
-from digits.picture import _seams, centre, find_digits, pen_width, take_apart, without_lines
+from digits.picture import MOST_PIECES, _seams, centre, find_digits, pen_width, take_apart, without_lines
 
 
 def five(size=200):
@@ -74,6 +74,12 @@ def test_the_digit_is_cut_out_and_centred(name, expected):
     assert alike(find(Image.fromarray(PICTURES[name])), expected) > 0.97
 
 
+def test_a_small_crop_with_light_from_one_side(expected):
+    dark = on_paper((230, 220, 210), (120, 110, 100)) * np.linspace(1, 0.45, 200)[None, :, None]
+    crop = Image.fromarray(dark.astype(np.uint8)).resize((64, 64), Image.Resampling.BOX)
+    assert alike(find(crop), expected) > 0.75  # 0.5 if the paper is thought to be of one colour
+
+
 def test_a_speck_does_not_move_the_digit(expected):
     picture = on_paper((255, 255, 255), (0, 0, 0), placed(250, 450))
     picture[20:24, 30:34] = 0
@@ -128,7 +134,7 @@ def test_large_pictures_are_reduced(format, expected):
     image = Image.fromarray(on_paper((250, 250, 240), (20, 20, 90))).resize((3000, 3000))
     buffer = io.BytesIO()
     image.save(buffer, format)
-    pixels, factor = open_picture(buffer.getvalue())
+    pixels, factor, _ = open_picture(buffer.getvalue())
     assert max(pixels.shape) < 2000
     assert factor == pytest.approx(3000 / max(pixels.shape))
     assert alike(find_digit(pixels).image[..., 0], expected) > 0.97
@@ -174,6 +180,13 @@ def bomb():
     return bytes(data)
 
 
+def odd_tiff():
+    """A TIFF of which the first page has no size."""
+    buffer = io.BytesIO()
+    Image.new("L", (30, 20)).save(buffer, "TIFF")
+    return buffer.getvalue().replace(b"\x00\x01\x04\x00", b"\x99\x01\x04\x00", 1)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -182,6 +195,12 @@ def bomb():
         (damaged_png(), "damaged"),
         (bomb(), "too many"),
         (b"\0\0\0\x1cftypheic" + bytes(40), "HEIC"),
+        (b"P6 x 3 255 " + bytes(50), "damaged|not a picture"),
+        (odd_tiff(), "damaged|not a picture"),
+        (bytearray(b"text again, as a bytearray"), "not a picture"),
+        (np.zeros((4, 4)), "uint8"),
+        (np.zeros((4, 4, 5), np.uint8), "uint8"),
+        (np.zeros((0, 4), np.uint8), "empty"),
         ("no/such.png", "no such file"),
         (".", "is a directory"),
     ],
@@ -195,7 +214,7 @@ def test_what_cannot_be_read_is_said_in_one_line(source, message):
 def test_a_box_is_cut_out_before_the_picture_is_reduced():
     picture = np.full((3000, 4000, 3), 255, np.uint8)
     picture[1000:1200, 2000:2200] = on_paper((255, 255, 255), (0, 0, 0))
-    pixels, factor = open_picture(picture, box=(1900, 900, 400, 400))
+    pixels, factor, _ = open_picture(picture, box=(1900, 900, 400, 400))
     assert (pixels.shape, factor) == ((400, 400, 3), 1)
     for box in ((3900, 0, 200, 100), (-1, 0, 10, 10), (0, 0, 0, 10)):
         with pytest.raises(PictureError, match="not inside 4000×3000"):
@@ -207,8 +226,34 @@ def test_pages(tmp_path):
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     assert count_pages(tmp_path / "a.tif") == 3
     assert [int(open_picture(tmp_path / "a.tif", page=page)[0].mean()) for page in range(3)] == [0, 100, 200]
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "broken.tif").write_bytes(data[: data.rindex(b"II") + 1] if data.count(b"II") > 1 else data[:-40])
+    assert count_pages(tmp_path / "broken.tif") == 3  # the one that is broken off counts, so that it is reported
+    with pytest.raises(PictureError, match="damaged"):
+        open_picture(tmp_path / "broken.tif", page=2)
     pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
     assert count_pages(tmp_path / "a.gif") == count_pages(tmp_path / "none.tif") == 1
+
+
+def test_a_pil_image_is_left_as_it_is():
+    buffer = io.BytesIO()
+    Image.fromarray(on_paper((250, 250, 240), (20, 20, 90))).resize((3000, 3000)).save(buffer, "JPEG")
+    image = Image.open(buffer)
+    first, again = (open_picture(image) for _ in range(2))
+    assert image.size == (3000, 3000)
+    assert first[1] == again[1] > 1 and first[2] == (3000, 3000)
+
+
+def test_a_digit_on_a_long_strip_is_not_lost():
+    strip = np.full((100, 20000, 3), 255, np.uint8)
+    strip[10:90, 9000:9080] = on_paper((255, 255, 255), (0, 0, 0), five(80))
+    assert len(find_digits(open_picture(strip)[0])) == 1
+
+
+def test_a_pattern_of_dots_has_no_end_of_pieces():
+    dots = np.zeros((400, 400), np.float32)
+    dots[::8, ::8] = dots[1::8, ::8] = dots[::8, 1::8] = dots[1::8, 1::8] = 1
+    assert len(take_apart(on_paper((255, 255, 255), (0, 0, 0), np.pad(dots, 20))).boxes) <= MOST_PIECES
 
 
 def test_ruled_lines_go_and_strokes_that_cross_them_stay():

@@ -1,10 +1,13 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -193,6 +196,46 @@ def test_the_steps_are_shown(with_model, capsys):
         predict.main(["samples", "--steps", "--json"])
 
 
+def test_a_picture_is_never_overwritten_by_the_figure(with_model, capsys):
+    (with_model / "prediction.png").write_bytes(before := (SAMPLES / "7.png").read_bytes())
+    assert predict.main(["prediction.png"]) == 2
+    assert "written over" in capsys.readouterr().err
+    assert predict.main(["prediction.png", "--json"]) == 0
+    assert (with_model / "prediction.png").read_bytes() == before
+    assert len(predict.pictures_in(["."])) == len(predict.pictures_in(["samples"]))  # not that of the last run
+
+
+def test_what_stands_in_a_number_and_is_refused_is_for_review(with_model):
+    reading = reader.read("samples/5.png", "mnist_cnn.keras")
+    assert not predict.for_review(reading, 0.5)
+    assert predict.for_review(reading._replace(refused=reading.digits), 0.5)
+    assert predict.for_review(reading._replace(digits=[]), 0.5) and not predict.for_review(reading, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_folder_leaves_no_process_behind(with_model, how):
+    big = Image.fromarray(strokes.draw(1, seed=5)[0][0, ..., 0]).resize((2000, 2000))
+    big.save("samples/big.png")
+    for place in range(200):
+        shutil.copy("samples/big.png", f"samples/big{place}.png")
+    command = [sys.executable, str(PROJECT / "predict.py"), "--json", "samples"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    run.stdout.readline()
+    run.send_signal(how)
+    _, err = run.communicate(timeout=20)
+    assert run.returncode == (130 if how == signal.SIGINT else -signal.SIGTERM)
+    if how == signal.SIGINT:
+        assert err == "predict.py: error: interrupted\n"
+    for _ in range(50):
+        try:
+            os.killpg(run.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("a process is still there")
+
+
 def test_many_small_pictures_are_read_in_batches_on_all_processors(with_model, capsys, monkeypatch):
     calls = []
     ask = reader.predict
@@ -205,7 +248,7 @@ def test_many_small_pictures_are_read_in_batches_on_all_processors(with_model, c
     rows = [row for row in map(json.loads, capsys.readouterr().out.splitlines()) if re.search(r"/\d{3}\.", row["path"])]
     right = sum(row.get("prediction") == str(label) for row, label in zip(rows, labels, strict=True))
     assert right >= 240 and "error" in rows[100]
-    assert len(calls) <= 6
+    assert len(calls) <= 14
 
 
 def damaged(path, data):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from digits import reader
+from digits.picture import Candidate
 from digits.reader import read
 from tests.conftest import PROJECT
 
@@ -48,9 +49,31 @@ def test_class_names_come_from_the_json(shipped, workplace):
     assert read(FIVE, "a.keras").prediction == "f"  # read anew, since the description has changed
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"classes": ["a"]}', '{"classes": 10}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"classes": ["a"]}', '{"classes": 10}', json.dumps({"classes": list(range(10))})]
+)
 def test_a_damaged_json_is_named(shipped, workplace, text):
     shutil.copy(shipped, "a.keras")
     (workplace / "a.json").write_text(text)
     with pytest.raises(ValueError, match=r"a\.json"):
         reader.load_model("a.keras")
+
+
+def test_boxes_stay_inside_the_picture(shipped):
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        height, width = rng.integers(1500, 2500, 2)
+        picture = np.full((height, width), 255, np.uint8)
+        picture[-900:, -100:] = 0
+        x, y, w, h = read(picture, shipped).box
+        assert x >= 0 and y >= 0 and x + w <= width and y + h <= height
+        read(picture, shipped, (x, y, w, h))
+
+
+def test_the_main_digit_is_the_most_central_whole_digit():
+    boxes = {"letter": (10, 10, 60, 80), "digit": (45, 85, 10, 20), "corner": (80, 90, 10, 20), "cut": (40, 40, 20, 20)}
+    candidates = [Candidate(None, box, 0, 0, 1, name != "cut", 1.0) for name, box in boxes.items()]
+    read = {i: reader.ReadDigit("1", 1.0, 1.0, box, 0, {}, None) for i, box in enumerate(boxes.values())}
+    for left, expected in (([0, 1, 2, 3], 1), ([0, 2, 3], 2), ([0, 3], 3), ([0], 0)):
+        chosen = {i: read[i] for i in left}
+        assert reader._main(chosen, [False, True, True, True], candidates, (120, 100), (0, 0)) == expected

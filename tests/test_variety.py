@@ -38,7 +38,11 @@ def test_every_kind_of_non_digit_is_made(images):
 
 def test_blank_training_images_do_no_harm():
     blank = np.zeros((5, 28, 28, 1), np.uint8)
-    assert variety.digits(blank, np.arange(5), 40, 0)[0].shape == (40, 28, 28, 1)
+    made = variety.digits(blank, np.arange(5), 40, 0)[0]  # the first third is rewritten from the images
+    assert made.shape == (40, 28, 28, 1) and not made[:13].any()
     assert variety.non_digits(blank, 40, 0).shape == (40, 28, 28, 1)
     assert variety.digits(blank, np.arange(5), 0, 0)[0].shape == (0, 28, 28, 1)
+    some = strokes.draw(20, seed=1)[0]
+    some[:10] = 0
+    assert variety.non_digits(some, 200, 0).shape == (200, 28, 28, 1)
     assert variety.non_digits(blank, 0, 0).shape == (0, 28, 28, 1)
