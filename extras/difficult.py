@@ -284,7 +284,7 @@ def with_text(n, rng):
 NUMBERS = [row, close_row, touching, two_lines, with_text]
 
 GALLERY = [("7", shadow), ("3", table_edge), ("5", pencil), ("8", squared), ("5", broken_strokes), ("6", page_border),
-           ("4", light_on_dark), ("2", one_pixel), ("9", neighbours), ("386", touching),
+           ("4", light_on_dark), ("2", one_pixel), ("9", neighbours), ("735", touching),
            ("38588", with_text)]  # fmt: skip
 
 
