@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import predict
-from digits import reader, strokes
+from digits import reader, report, strokes
 from digits.variety import SIGNS
 from extras import difficult
 from tests.conftest import PROJECT
@@ -53,7 +53,7 @@ def lines_of(capsys):
 
 
 def test_json(with_model, capsys, monkeypatch):
-    monkeypatch.setattr(sys.modules["matplotlib"], "use", None)  # no figure
+    monkeypatch.setattr(report, "prediction_figure", None)  # would be called for a figure
     Image.new("L", (30, 30), 255).save("blank.png")
     assert predict.main(["--json", "samples/5.png", "blank.png"]) == 0
     five, blank = lines_of(capsys)
@@ -240,6 +240,7 @@ def test_many_small_pictures_are_read_in_batches_on_all_processors(with_model, c
     calls = []
     ask = reader.predict
     monkeypatch.setattr(reader, "predict", lambda network, images: calls.append(len(images)) or ask(network, images))
+    monkeypatch.setattr(reader, "find", None)  # is called in other processes
     images, labels = strokes.draw(250, seed=5)
     for place, image in enumerate(images):
         Image.fromarray(image[..., 0]).save(f"samples/{place:03}.png")

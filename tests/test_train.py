@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import train
-from digits import model, report
+from digits import dataset, model, reader, report, strokes, variety
 from tests.conftest import PROJECT, TRAINING
 
 
@@ -265,6 +265,20 @@ def test_the_confidence_is_calibrated():
     temperature = train.calibrate(network, np.asarray(network(logits)), labels)
     after = report.calibration_error(labels, np.asarray(network(logits)))
     assert temperature == pytest.approx(2.5, abs=0.6) and after < before / 4
+
+
+def test_variety_and_the_threshold():
+    images = 60
+    training = dataset.from_pixels(*strokes.draw(images, seed=1))
+    mixed = train.with_variety(training, 0.5, 0)
+    labels = [int(label) for _, label in mixed.as_numpy_iterator()]
+    assert len(labels) == images + 30 + 15 and labels.count(variety.NOT_A_DIGIT) == 15
+    pixels, labels = strokes.draw(200, seed=2)
+    network = model.build("dense64")
+    network.layers[-1].set_weights([5 * weights for weights in network.layers[-1].get_weights()])
+    _, threshold = train.validated(network, dataset.from_pixels(pixels, labels), labels, list("0123456789"))
+    scores = reader.digit_score(reader.predict(network, pixels))
+    assert (scores >= threshold).mean() == pytest.approx(train.KEPT, abs=0.01)
 
 
 def test_other_classes_are_trained_without_other_peoples_digits(folder, capsys):
