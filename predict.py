@@ -65,10 +65,10 @@ def figures():
 
 def pictures_in(names):
     """The (name, path, page) of all pictures, those in folders sorted. Raises UserError for what does not exist."""
-    paths = []
+    paths, own = [], figures()
     for name in map(Path, names):
         if name.is_dir():
-            inside = [path for path in image_file.pictures_in(name) if path.resolve() not in figures()]
+            inside = [path for path in image_file.pictures_in(name) if path.resolve() not in own]
             if not inside and len(names) == 1:
                 raise UserError(f"{name}: no pictures in this folder; name one that has some")
             paths += inside or [name]
@@ -310,8 +310,9 @@ def work(args):
         return print_json(pictures, model, args.box, args.min_confidence)
     if args.csv:
         return print_csv(pictures, model, args.box, args.min_confidence)
+    own = figures()
     for name, source, _ in pictures:
-        if isinstance(source, Path) and source.resolve() in figures():
+        if isinstance(source, Path) and source.resolve() in own:
             raise UserError(f"{name}: the figure would be written over it; rename the picture, or use --json")
     print(
         f"Model: {model}   " + (f"Picture: {pictures[0][0]}" if len(pictures) == 1 else f"Pictures: {len(pictures):,}")

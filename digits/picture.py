@@ -82,10 +82,11 @@ def strokes_of(ink):
     noise = 6 * np.median(smooth[::every, ::every])
     faint = np.clip(noise, 0.1 * darkest, 0.3 * darkest)
     parts, count = ndimage.label(smooth > faint, np.ones((3, 3)))
-    inside = np.ones(count + 1, bool)
-    inside[0] = inside[along_the_edge(parts)] = False
-    inside = smooth[inside[parts]]  # the border of a page may be far darker than the pencil on it
-    values = inside if inside.size > 0.002 * smooth.size else smooth
+    away_from_edge = np.ones(count + 1, bool)
+    away_from_edge[0] = away_from_edge[along_the_edge(parts)] = False
+    values = smooth[away_from_edge[parts]]  # the border of a page may be far darker than the pencil on it
+    if values.size <= 0.002 * smooth.size:
+        values = smooth
     clear = otsu(values[values > 0.2 * values.max()])
     parts, count = ndimage.label(smooth > max(faint, 0.4 * clear), np.ones((3, 3)))
     clear_pixels = np.bincount(parts[smooth >= clear], minlength=count + 1)
@@ -391,7 +392,13 @@ def with_usual_pen(ink):
     distance = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
     grow = max(grow, 0.5 - 0.5 * distance.max())
     ink = np.clip((distance + grow) / fine + 0.5, 0, 1).astype(np.float32)
-    rows, columns = np.flatnonzero((ink > 0.3).any(1)), np.flatnonzero((ink > 0.3).any(0))
+    return trimmed(ink)
+
+
+def trimmed(ink):
+    """The part of ink, float H×W, in which there is some that can be seen; it must have some."""
+    mask = ink > 0.3
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 

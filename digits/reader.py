@@ -79,7 +79,7 @@ def find(picture, box=None, page=0):
 
 
 def judge(found, model):
-    """The second half of read(): the Reading of each of several pictures, from find(), by one call of the network."""
+    """The second half of read(): the Reading of each of several pictures; the network sees them together."""
     if isinstance(model, (str, Path)):
         network, classes, threshold = load_model(model)
     else:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from digits import strokes
 from digits.console import progress
-from digits.picture import centre
+from digits.picture import centre, trimmed
 
 NOT_A_DIGIT = -1  # the label of what is no digit
 SIDE = 56  # pixels in which images are bent and rewritten, twice MNIST's
@@ -148,11 +148,9 @@ def _pen(images, rng):
 
 def _seen(image, rng):
     """One image, float H×W, as a picture of it comes out: some stretched to a square, some coarse or in two tones."""
-    mask = image > 0.3
-    if not mask.any():
+    if not (image > 0.3).any():
         return np.zeros((28, 28, 1), np.uint8)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    image = trimmed(image)
     if rng.random() < 0.25:  # people fill the square that they are given
         image = _resize(image, *_stretched(image.shape, rng))
     if rng.random() < 0.3:

@@ -16,7 +16,6 @@ from scipy import ndimage
 
 from digits import reader, report, strokes
 from digits.console import Parser, number, progress, run
-from digits.image_file import open_picture
 
 # Rare forms, as places in strokes.FORMS
 HABITS = {
@@ -295,9 +294,8 @@ def gallery(model):
         picture = make(written, rng)
         reading = reader.read(picture, model)
         kind = make.__name__.replace("_", " ")
-        rows.append(
-            (open_picture(picture)[0], reading, f"{kind}: {reading.number.replace('_', ' / ') or 'not a digit'}")
-        )
+        answer = reading.number.replace("_", " / ") or "not a digit"
+        rows.append((reader.look(picture)[0], reading, f"{kind}: {answer}"))
     report.save(report.steps_figure(rows), Path("docs/difficulties.png"))
     print("docs/difficulties.png")
 
