@@ -220,6 +220,7 @@ def test_an_interrupted_folder_leaves_no_process_behind(with_model, how):
     for place in range(200):
         shutil.copy("samples/big.png", f"samples/big{place}.png")
     command = [sys.executable, str(PROJECT / "predict.py"), "--json", "samples"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the job of a shell in the background ignores it
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     run.stdout.readline()
     run.send_signal(how)
