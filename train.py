@@ -1,7 +1,7 @@
 """Learn the digits in Mnist_dataset/ and save mnist_cnn.keras.
 
-    python train.py                                # MNIST, the small exact network, about five minutes on 2 cores
-    python train.py --epochs 4                     # a first good network in about 45 seconds
+    python train.py                                # MNIST, the small exact network, about six minutes on 2 cores
+    python train.py --epochs 4                     # a first good network in about a minute
     python train.py --data letters --network dense64   # your own images in letters/{train,test}/<class>/*.png
     python train.py --resume                       # go on after Ctrl-C, a crash or a power cut
 
