@@ -236,7 +236,8 @@ def print_answers(pictures, model, box, min_confidence, steps=False, true_label=
         if not alone:
             print(f"{name}  {answer}", flush=True)
         if len(rows) < MOST_ROWS:
-            pixels, factor, *_ = reader.look(picture[1], box, picture[2])
+            look = reader.look if steps else image_file.open_picture  # the steps are those of the very pixels read
+            pixels, factor, *_ = look(picture[1], box, picture[2])
             title = f"{Path(name).name}\n" + answer.replace("  (", "\n(")
             rows.append((pixels, factor, (box or (0, 0))[:2], reading, title))
     if not rows:

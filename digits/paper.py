@@ -36,8 +36,7 @@ def ink_of(picture):
 
 def _ink_of_small(picture):
     """The ink, float32 H×W, of a drawing or a crop, 0-1, in a light that is even or rises evenly."""
-    colour, threshold = _paper_colour(picture)
-    ink = _distance(picture, colour)
+    _, ink, threshold = _paper_colour(picture)
     if min(ink.shape) < FLAT_SIDE:
         return ink
     for _ in range(3):  # the better the light is known, the better paper is told from ink
@@ -60,7 +59,7 @@ def _plane(picture, mask):
 
 
 def _paper_colour(picture):
-    """The paper's colour, 3 values 0-1, and how far from it another colour starts.
+    """Return (the paper's colour, 3 values 0-1; how far each pixel is from it, H×W; where another colour starts).
 
     Paper is what the edge and the whole picture have most of.
     """
@@ -74,7 +73,8 @@ def _paper_colour(picture):
     far = distance > threshold
     if far[edge].mean() + far.mean() > 1:
         paper = np.median(picture[far], axis=0)
-    return paper, threshold
+        distance = _distance(picture, paper)
+    return paper, distance, threshold
 
 
 def page_of(small):
@@ -84,8 +84,8 @@ def page_of(small):
     """
     from scipy import ndimage
 
-    paper, threshold = _paper_colour(small)
-    far = _distance(small, paper) > threshold
+    _, distance, threshold = _paper_colour(small)
+    far = distance > threshold
     if far.mean() < 0.15:
         return None
     parts, _ = ndimage.label(far)
@@ -117,8 +117,7 @@ def _lit_paper(small, page):
 
     small = ndimage.gaussian_filter(small, (0.7, 0.7, 0))
     channel = small[..., np.ptp(np.percentile(small, (1, 99), (0, 1)), 0).argmax()]
-    colour, threshold = _paper_colour(small)
-    distance = _distance(small, colour)
+    colour, distance, threshold = _paper_colour(small)
     far = distance > threshold
     usual = np.sign((small - colour)[far].sum())
     deepest = ndimage.distance_transform_edt(np.pad(far, 1, mode="edge")).max()

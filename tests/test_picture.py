@@ -227,7 +227,7 @@ def test_pages(tmp_path):
     assert count_pages(tmp_path / "a.tif") == 3
     assert [int(open_picture(tmp_path / "a.tif", page=page)[0].mean()) for page in range(3)] == [0, 100, 200]
     data = (tmp_path / "a.tif").read_bytes()
-    (tmp_path / "broken.tif").write_bytes(data[: data.rindex(b"II") + 1] if data.count(b"II") > 1 else data[:-40])
+    (tmp_path / "broken.tif").write_bytes(data[: data.rindex(b"II") + 1])  # in the header of the last page
     assert count_pages(tmp_path / "broken.tif") == 3  # the one that is broken off counts, so that it is reported
     with pytest.raises(PictureError, match="damaged"):
         open_picture(tmp_path / "broken.tif", page=2)
