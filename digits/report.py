@@ -168,14 +168,16 @@ def steps_figure(rows):
         if not seen and reading.image is not None:
             seen = [reading.image[..., 0]]
         line[0].imshow(pixels)
-        line[0].set_title(title, fontsize=9, loc="left")
+        line[0].set_title(title, fontsize=9, loc="left", pad=20)  # above the others, since it may be longer
         for axis, image in zip(line[1:4], (steps.ink, steps.strokes, steps.unlined), strict=True):
             axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
         line[4].imshow(pieces, cmap="Set1", vmin=1, vmax=9, interpolation="nearest")
-        if seen:
-            line[5].imshow(_tiles(seen), cmap="gray", vmin=0, vmax=255)
         for axis, name in zip(line[1:], titles, strict=True):
             axis.set_title(name, fontsize=9)
+        if seen:
+            line[5].imshow(_tiles(seen), cmap="gray", vmin=0, vmax=255)
+        else:
+            line[5].set_title("no ink found", fontsize=9)
         for axis in line:
             axis.set(xticks=[], yticks=[])
     return figure

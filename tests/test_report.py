@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from digits import report
+from digits import reader, report
 
 CLASSES = ["a", "b", "c"]
 LABELS = np.array([0, 0, 0, 1, 1, 1])
@@ -52,3 +52,17 @@ def test_figures_are_drawn(tmp_path):
     texts = {text.get_text() for text in figures[0].axes[0].texts}
     assert texts == {"2", "1"}
     assert not report.has_screen()
+
+
+def test_no_title_of_the_steps_covers_another(shipped):
+    from matplotlib.text import Text
+
+    picture = np.full((320, 240, 3), 255, np.uint8)
+    reading = reader.read(picture, shipped)
+    figure = report.steps_figure([(picture, reading, "5.png\nNot a digit (looks most like a 4, 56%)")] * 2)
+    figure.canvas.draw()
+    titles = [text for text in figure.findobj(Text) if text.get_text()]
+    assert "no ink found" in {text.get_text() for text in titles}
+    boxes = [text.get_window_extent() for text in titles]
+    assert len(boxes) == 12
+    assert not any(one.overlaps(two) for place, one in enumerate(boxes) for two in boxes[:place])
