@@ -18,20 +18,15 @@ The picture may be a photo, a scan or a drawing of any size, mode and polarity; 
 import argparse
 import csv
 import json
-import multiprocessing
-import os
 import random
-import signal
 import sys
-import threading
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 
-from digits import dataset, image_file, reader
+from digits import dataset, image_file, processes, reader
 from digits.console import (
     Failure,
     Parser,
@@ -55,7 +50,6 @@ FIGURE = "prediction.png"  # where the figure goes without a screen
 STEPS_FIGURE = "steps.png"  # where that of --steps goes
 MOST_ROWS = 8  # pictures in a figure
 BATCH = 20  # pictures that the network reads at a time
-MOST_PROCESSES = 8  # that look for digits in a large folder; each takes about 100 MB
 
 
 def figures():
@@ -114,50 +108,32 @@ def found_in(pictures, box):
     """Yield lists of (name, what reader.find() returns, error or None); for many pictures all processors work."""
     size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
     batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
-    processes = min(os.cpu_count() or 1, MOST_PROCESSES)
-    if processes == 1 or len(pictures) <= 5 * BATCH:
-        yield from (find_batch(batch, box) for batch in batches)
+    if processes.count() == 1 or len(pictures) <= 5 * BATCH:
+        yield from ([find_one(*picture, box) for picture in batch] for batch in batches)
         return
-    spawn = multiprocessing.get_context("spawn")  # TensorFlow, once running, does not survive a fork
-    pool = ProcessPoolExecutor(processes, spawn, end_with_parent)
-    running = deque()
+    pool, running = processes.pool(), deque()
     try:
         for batch in batches:
-            running.append(pool.submit(find_batch, batch, box))
-            if len(running) > 2 * processes:  # few at a time, so that memory does not grow with the folder
-                yield running.popleft().result()
-        yield from (one.result() for one in running)
+            running.append([pool.submit(find_one, *picture, box) for picture in batch])
+            if len(running) > 2 * processes.count():  # few at a time, so that memory does not grow with the folder
+                yield [one.result() for one in running.popleft()]
+        for batch in running:
+            yield [one.result() for one in batch]
     except BrokenProcessPool:
         raise Failure("a process that reads pictures was killed, for want of memory perhaps; read fewer") from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
+        pool.shutdown(cancel_futures=True)
 
 
-def end_with_parent():
-    """Called first in each process that reads pictures: leave Ctrl-C to the parent, and end when it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def wait():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def find_batch(batch, box):
-    """A list of (name, what reader.find() returns, error or None) for a list of (name, path, page)."""
-    result = []
-    for name, source, page in batch:
-        try:
-            result.append((name, reader.find(source, box, page), None))
-        except image_file.PictureError as error:
-            folder = isinstance(source, Path) and source.is_dir()
-            result.append((name, None, "no pictures in this folder" if folder else str(error)))
-        except MemoryError:
-            result.append((name, None, "there is not enough memory for this picture"))
-    return result
+def find_one(name, source, page, box):
+    """(name, what reader.find() returns, error or None) for a picture."""
+    try:
+        return name, reader.find(source, box, page), None
+    except image_file.PictureError as error:
+        folder = isinstance(source, Path) and source.is_dir()
+        return name, None, "no pictures in this folder" if folder else str(error)
+    except MemoryError:
+        return name, None, "there is not enough memory for this picture"
 
 
 def answer_of(reading, min_confidence):
@@ -180,16 +156,6 @@ def for_review(reading, min_confidence):
     return unsure or (min_confidence > 0 and bool(reading.refused or not reading.digits))
 
 
-def as_json(reading):
-    """A Reading as a dict that json can write."""
-    keys = ("prediction", "confidence", "probabilities", "is_digit", "digit_score", "number")
-    digits = [
-        {"digit": d.digit, "confidence": d.confidence, "digit_score": d.digit_score, "box": list(d.box)}
-        for d in reading.digits
-    ]
-    return {key: getattr(reading, key) for key in keys} | {"digits": digits}
-
-
 def print_json(pictures, model, box, min_confidence):
     status = 0
     for (name, reading, error), (_, source, page) in zip(read_all(pictures, model, box), pictures, strict=True):
@@ -199,7 +165,7 @@ def print_json(pictures, model, box, min_confidence):
         if error:
             status, row["error"] = 2, error
         else:
-            row |= as_json(reading)
+            row |= reader.as_json(reading)
             if min_confidence:
                 row["review"] = for_review(reading, min_confidence)
         print(json.dumps(row), flush=True)

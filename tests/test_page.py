@@ -1,0 +1,240 @@
+"""The page as a person uses it, in headless Chromium; skipped where there is none."""
+
+import base64
+import io
+import json
+import shutil
+import time
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import PROJECT
+from tests.test_draw import running
+
+THREE = [(330, 190), (400, 150), (470, 190), (450, 260), (390, 290), (460, 320), (480, 390), (410, 440), (330, 410)]
+FOUR = [[(230, 150), (200, 300), (330, 300)], [(310, 160), (305, 300), (300, 440)]]
+TWO = [[(460, 220), (500, 160), (570, 180), (570, 260), (500, 360), (450, 430)], [(450, 430), (520, 425), (600, 430)]]
+
+
+@pytest.fixture(scope="module")
+def service_at(shipped):
+    with running(shipped) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    webdriver = pytest.importorskip("selenium.webdriver")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("no Chromium with its chromedriver here")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+class Page:
+    def __init__(self, browser, port, width=1280, height=900):
+        self.browser = browser
+        self.size(width, height)
+        browser.get(f"http://127.0.0.1:{port}/")
+        self.paper = browser.find_element("id", "paper")
+
+    def size(self, width, height):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def draw(self, *strokes, kind="mouse"):
+        """Draw with real pointer events; places in the paper's 800×600 pixels."""
+        from selenium.webdriver.common.action_chains import ActionChains
+        from selenium.webdriver.common.actions.pointer_input import PointerInput
+
+        scale = self.paper.size["width"] / 800
+        for stroke in strokes:
+            actions = ActionChains(self.browser, duration=5, devices=[PointerInput(kind, kind)])
+            pointer = actions.w3c_actions.pointer_action
+            for place, (x, y) in enumerate(stroke):
+                pointer.move_to(self.paper, round((x - 400) * scale), round((y - 300) * scale))
+                if not place:
+                    pointer.pointer_down()
+            pointer.pointer_up()
+            actions.w3c_actions.perform()
+
+    def press(self, key):
+        self.browser.find_element("tag name", "body").send_keys(key)
+
+    def text(self, name):
+        return self.browser.find_element("id", name).text
+
+    def wait(self, answer, name="answer", seconds=10):
+        end = time.monotonic() + seconds
+        while self.text(name) != answer and time.monotonic() < end:
+            time.sleep(0.02)
+        assert self.text(name) == answer
+
+
+@pytest.fixture
+def page(chromium, service_at):
+    page = Page(chromium, service_at)
+    chromium.get_log("browser"), chromium.get_log("performance")  # those of earlier tests
+    yield page
+    assert [line for line in chromium.get_log("browser") if line["level"] in ("WARNING", "SEVERE")] == []
+    for line in chromium.get_log("performance"):
+        message = json.loads(line["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            url = message["params"]["request"]["url"]
+            assert url.startswith((f"http://127.0.0.1:{service_at}/", "data:", "blob:"))
+
+
+def pixels(page, name):
+    """The pixels of a canvas of the page, uint8 H×W×4."""
+    url = page.browser.execute_script("return document.getElementById(arguments[0]).toDataURL()", name)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))
+
+
+def bars(page):
+    rows = page.browser.find_elements("css selector", "#bars li")
+    return [(row.text.split()[0], row.text.split()[1:], row.get_attribute("class")) for row in rows]
+
+
+def test_an_empty_canvas_asks_for_a_digit(page):
+    page.wait("Draw a digit")
+    assert [name for name, *_ in bars(page)] == list("0123456789")
+    assert not page.browser.find_element("id", "undo").is_enabled()
+
+
+def test_a_three_is_read_while_it_is_drawn_and_the_keys_work(page):
+    page.draw(THREE)
+    page.wait("3")
+    assert "% sure" in page.text("detail")
+    assert [name for name, _, kind in bars(page) if "best" in kind] == ["3"]
+    seen = pixels(page, "seen")
+    assert seen.shape == (28, 28, 4) and seen[..., 0].max() == 255 and seen[..., 0].min() == 0
+    page.press("p")
+    page.wait("3")
+    page.press("c")
+    page.wait("Draw a digit")
+    assert not pixels(page, "seen")[..., :3].any()
+
+
+def test_undo_takes_back_a_stroke(page):
+    page.draw(*FOUR)
+    page.wait("4")
+    page.draw([(600, 450), (700, 200), (600, 210), (720, 460), (590, 330)])
+    page.press("u")
+    page.wait("4")
+    page.browser.find_element("id", "undo").click()
+    page.browser.find_element("id", "undo").click()
+    page.wait("Draw a digit")
+
+
+def test_a_number_is_read_with_its_boxes(page):
+    page.draw(*FOUR, *TWO)
+    page.wait("42")
+    assert "lowest confidence" in page.text("detail")
+    assert pixels(page, "boxes")[..., 3].any()
+
+
+def test_a_scribble_is_refused(page):
+    page.draw([(200, 300), (260, 120), (300, 480), (360, 130), (400, 470), (460, 140), (500, 460), (560, 130)])
+    page.wait("Not a digit")
+    assert page.text("detail").startswith("looks most like a ")
+
+
+def test_touch_on_a_phone(chromium, service_at):
+    page = Page(chromium, service_at, 390, 844)
+    page.draw(THREE, kind="touch")
+    page.wait("3")
+    width = chromium.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert width[0] <= width[1] == 390
+    for control in chromium.find_elements("css selector", "button, .file"):
+        assert control.size["height"] >= 40
+
+
+GIVE = """
+const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0)), data = new DataTransfer();
+data.items.add(new File([bytes], "5.png", {type: arguments[1]}));
+const about = {clipboardData: data, dataTransfer: data, bubbles: true, cancelable: true};
+const kind = arguments[2] === "paste" ? ClipboardEvent : DragEvent;
+document.getElementById("sheet").dispatchEvent(new kind(arguments[2], about));
+"""
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(page, way):
+    data = base64.b64encode((PROJECT / "samples" / "5.png").read_bytes()).decode()
+    page.browser.execute_script(GIVE, data, "image/png", way)
+    page.wait("5")
+
+
+def test_what_cannot_be_read_is_said_why(chromium, service_at, workplace):
+    page = Page(chromium, service_at)
+    for name, content, reason in (
+        ("no.png", b"no picture", "not a picture in a format that can be read; save it as PNG or JPEG"),
+        ("large.png", bytes(10_000_001), "a picture may have 10 MB"),
+    ):
+        (workplace / name).write_bytes(content)
+        page.browser.find_element("id", "file").send_keys(str(workplace / name))
+        page.wait(reason, "detail")
+        assert page.text("answer") == "Not read"
+
+
+def test_a_picture_is_chosen_from_disk(page, workplace):
+    page.browser.find_element("id", "file").send_keys(str(PROJECT / "samples" / "number.jpg"))
+    page.wait("40628")
+    Image.new("L", (50, 50), 255).save("blank.png")
+    page.browser.find_element("id", "file").send_keys(str(workplace / "blank.png"))
+    page.wait("No digit found")
+    Image.open(PROJECT / "samples" / "7.png").save("7.tif")  # which Chromium cannot show
+    page.browser.find_element("id", "file").send_keys(str(workplace / "7.tif"))
+    page.wait("7")
+
+
+def test_the_keyboard_alone_draws(page):
+    page.browser.execute_script("document.getElementById('paper').focus()")
+    from selenium.webdriver.common.keys import Keys
+
+    page.paper.send_keys(*[Keys.ARROW_UP] * 9, " ", *[Keys.ARROW_DOWN] * 18, " ")
+    page.wait("1")
+
+
+def test_every_control_has_a_name(page):
+    script = """return [...document.querySelectorAll("button, input, canvas:not([aria-hidden])")]
+        .filter((one) => !(one.ariaLabel || one.labels?.length || one.innerText.trim())).map((one) => one.outerHTML)"""
+    assert page.browser.execute_script(script) == []
+    assert page.browser.find_element("id", "result").get_attribute("aria-live") == "polite"
+
+
+def test_the_page_says_that_the_server_is_gone_and_goes_on(chromium, shipped):
+    with ExitStack() as first:
+        port = first.enter_context(running(shipped))
+        page = Page(chromium, port)
+        page.draw(THREE)
+        page.wait("3")
+    gone = "The server is gone. Start it again with python draw.py: this page goes on by itself."
+    page.wait(gone, "trouble")  # without anything being drawn
+    page.press("c")
+    page.draw(*FOUR)
+    time.sleep(0.2)
+    assert page.text("answer") == "Not read"
+    with running(shipped, port):
+        page.wait("4", seconds=20)
+        assert page.text("trouble") == ""
+
+
+def test_q_ends_the_program(chromium, shipped):
+    ended = []
+    with running(shipped, on_quit=lambda: ended.append(True)) as port:
+        page = Page(chromium, port)
+        page.press("q")
+        page.wait("The program has ended. This tab can be closed.", "trouble")
+    assert ended == [True]
