@@ -92,7 +92,15 @@ def strokes_of(ink):
     clear_pixels = np.bincount(parts[smooth >= clear], minlength=count + 1)
     clear_pixels[0] = 0
     strokes = (clear_pixels > 0)[parts]
-    return ndimage.maximum_filter(strokes, 3) & (smooth > 0.1 * darkest)  # with their soft edges
+    return _grown(_grown(strokes).T).T & (smooth > 0.1 * darkest)  # with their soft edges
+
+
+def _grown(mask):
+    """The mask and the pixels above and below it."""
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    return grown
 
 
 # From strokes to pieces and lines of writing
@@ -110,9 +118,11 @@ def _without_rows(mask):
 
     height, width = mask.shape
     run = max(width // 8, min(40, width // 2)) | 1  # longer than a stroke, short enough for a line that rises
-    thick = ndimage.maximum_filter1d(mask, 3, axis=0)  # a line may rise slowly
-    runs = ndimage.maximum_filter1d(ndimage.minimum_filter1d(thick, run, axis=1), run, axis=1)
-    if not runs.any():
+    thick = _grown(mask)  # a line may rise slowly
+    rows = thick.sum(1) > run // 2  # others have no run of this length
+    runs = np.zeros_like(mask)
+    runs[rows] = ndimage.maximum_filter1d(ndimage.minimum_filter1d(thick[rows], run, axis=1), run, axis=1)
+    if not ndimage.maximum_filter1d(runs.any(0), run).all():  # none can reach from edge to edge
         return mask
     joined, _ = ndimage.label(ndimage.maximum_filter1d(runs, run, axis=1), np.ones((3, 3)))
     lines, thickest = np.zeros_like(mask), 0
