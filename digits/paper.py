@@ -125,7 +125,7 @@ def _lit_paper(small, page):
     colour, distance, threshold = _paper_colour(small)
     far = distance > threshold
     usual = np.sign((small - colour)[far].sum())
-    deepest = ndimage.distance_transform_edt(np.pad(far, 1, mode="edge")).max()
+    deepest = ndimage.distance_transform_edt(_around(np.pad(far, 1, mode="edge"))).max()
     near = distance[page] if page is not None else distance
     one_light = (near < 0.015).mean() > 0.5 or (distance[~far] < 0.04).mean() > 0.85
     if one_light and deepest < 0.2 * min(small.shape[:2]):
@@ -140,6 +140,14 @@ def _lit_paper(small, page):
     signs = _signs(step)
     side = int(1.5 * side) | 1  # where strokes meet they are wider
     return signs * _opened(signs * small, side, spread=4), signs  # spread: else the edge of a shadow leaves a line
+
+
+def _around(mask):
+    """The part of a mask, H×W, in which it is true, and a pixel more on each side."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return mask
+    return mask[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
 
 
 def _signs(step):

@@ -73,18 +73,21 @@ def strokes_of(ink):
     from scipy import ndimage
 
     smooth = ndimage.uniform_filter(ink, min(3, max(1, min(ink.shape) // 100)))  # against the noise of a camera
-    inked = smooth[smooth >= FAINTEST]
+    values = smooth[smooth >= FAINTEST]
     least = min(9, smooth.size)  # pixels; fewer are no stroke
-    if inked.size < least:
+    if values.size < least:
         return np.zeros(ink.shape, bool)
-    darkest = np.partition(inked, -least)[-least]
+    darkest = np.partition(values, -least)[-least]
     every = max(1, min(ink.shape) // 100)
     noise = 6 * np.median(smooth[::every, ::every])
     faint = np.clip(noise, 0.1 * darkest, 0.3 * darkest)
-    parts, count = ndimage.label(smooth > faint, np.ones((3, 3)))
-    away_from_edge = np.ones(count + 1, bool)
-    away_from_edge[0] = away_from_edge[along_the_edge(parts)] = False
-    values = smooth[away_from_edge[parts]]  # the border of a page may be far darker than the pencil on it
+    inked = smooth > faint
+    if along_the_edge(inked).any():  # the border of a page may be far darker than the pencil on it
+        parts, count = ndimage.label(inked, np.ones((3, 3)))
+        away_from_edge = np.ones(count + 1, bool)
+        away_from_edge[0] = away_from_edge[along_the_edge(parts)] = False
+        inked = away_from_edge[parts]
+    values = smooth[inked]
     if values.size <= 0.002 * smooth.size:
         values = smooth
     clear = otsu(values[values > 0.2 * values.max()])
@@ -120,10 +123,11 @@ def _without_rows(mask):
     run = max(width // 8, min(40, width // 2)) | 1  # longer than a stroke, short enough for a line that rises
     thick = _grown(mask)  # a line may rise slowly
     rows = thick.sum(1) > run // 2  # others have no run of this length
-    runs = np.zeros_like(mask)
-    runs[rows] = ndimage.maximum_filter1d(ndimage.minimum_filter1d(thick[rows], run, axis=1), run, axis=1)
-    if not ndimage.maximum_filter1d(runs.any(0), run).all():  # none can reach from edge to edge
-        return mask
+    middles = np.zeros_like(mask)
+    middles[rows] = ndimage.minimum_filter1d(thick[rows], run, axis=1)
+    if not ndimage.maximum_filter1d(ndimage.maximum_filter1d(middles.any(0), run), run).all():
+        return mask  # joined, they would not reach from edge to edge
+    runs = ndimage.maximum_filter1d(middles, run, axis=1)
     joined, _ = ndimage.label(ndimage.maximum_filter1d(runs, run, axis=1), np.ones((3, 3)))
     lines, thickest = np.zeros_like(mask), 0
     for number, (rows, columns) in enumerate(ndimage.find_objects(joined), 1):
@@ -171,6 +175,8 @@ def pieces_of(mask):
     keep &= (area > 0.02 * area[keep].max()) & (extent > 0.08 * extent[keep].max())
     keep[np.argsort(np.where(keep, -area, 0), kind="stable")[MOST_PIECES:]] = False
     owner = _joined(boxes, keep)
+    if (owner == np.arange(1, count + 1)).all():
+        return parts, boxes
     parts = np.concatenate([[0], owner])[parts]
     return parts, _boxes_of(parts)
 

@@ -31,6 +31,7 @@ from digits.image_file import PictureError
 PAGE = Path(__file__).with_name("draw.html")
 MOST_BYTES = 10_000_000  # of a request's body
 MOST_PIXELS = 50_000_000  # of a picture; larger ones would take too much memory
+GATHER_SECONDS = 0.02  # that a pass of the network waits for the pictures that are being searched just then
 RECEIVE_SECONDS = 10  # in which the body must have come
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -83,7 +84,7 @@ class Readers:
     """Reads pictures for many requests at once: processes look for digits, and the network takes all that wait."""
 
     def __init__(self, model):
-        self.model, self.waiting, self.asking = model, [], None
+        self.model, self.finding, self.waiting, self.asking = model, 0, [], None
 
     def __enter__(self):
         self.finders, self.network = processes.pool(), ThreadPoolExecutor(1)
@@ -98,12 +99,15 @@ class Readers:
     async def read(self, picture):
         """The Reading of a picture, bytes. Raises PictureError, or Refused if a process was killed meanwhile."""
         loop, finders = asyncio.get_running_loop(), self.finders
+        self.finding += 1
         try:
             found = await loop.run_in_executor(finders, find, picture)
         except BrokenProcessPool:  # for want of memory, perhaps
             if finders is self.finders:
                 self.finders = processes.pool()
             raise Refused(503, "a process that reads pictures was killed; try again") from None
+        finally:
+            self.finding -= 1
         answer = loop.create_future()
         self.waiting.append((found, answer))
         if self.asking is None:
@@ -114,6 +118,8 @@ class Readers:
         """Ask the network for all pictures that wait, again and again until none does."""
         loop = asyncio.get_running_loop()
         while self.waiting:
+            if self.finding:  # those that are nearly there share the pass
+                await asyncio.sleep(GATHER_SECONDS)
             batch, self.waiting = self.waiting, []
             found, answers = zip(*batch, strict=True)
             try:
@@ -170,8 +176,8 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
     async def health() -> Health:
         return Health(status="ok")
 
-    @app.post("/predict", response_model_exclude_unset=True, openapi_extra=ANY_PICTURE, responses=REFUSALS)
-    async def predict(request: Request, image: bool = False) -> Answer:
+    @app.post("/predict", openapi_extra=ANY_PICTURE, responses={200: {"model": Answer}} | REFUSALS)
+    async def predict(request: Request, image: bool = False) -> JSONResponse:
         """What is in this picture? The body is its bytes, in any format; image: also send what the network saw."""
         nonlocal in_flight
         if in_flight >= most_in_flight:
@@ -187,7 +193,7 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
         if image:
             pixels = b"" if reading.image is None else reading.image.tobytes()
             answer["image"] = base64.b64encode(pixels).decode()
-        return Answer(**answer)
+        return JSONResponse(answer)
 
     @app.post("/quit", include_in_schema=False)
     async def end(request: Request):

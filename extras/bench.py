@@ -5,10 +5,14 @@
     python -m extras.bench epoch                             # an epoch against one on batches held ready in memory
     python -m extras.bench startup                           # predict.py --json against import tensorflow
     python -m extras.bench pictures                          # a 12-megapixel photo, and small pictures a second
+    python -m extras.bench draw                              # the service of draw.py: alone, and with 32 clients
 
 Prints the machine, the versions and a Markdown table; ± is the standard deviation over the repeats.
 """
 
+import http.client
+import io
+import itertools
 import json
 import os
 import platform
@@ -17,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -125,6 +130,72 @@ def pictures(args):
           (args.repeats, spread(seconds), spread(rates)))  # fmt: skip
 
 
+def draw(args):
+    """Time requests to the service for drawn digits on connections that stay open: one client, then many at once."""
+    pictures = drawn_pictures()
+    command = [sys.executable, "draw.py", "--no-browser", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+        try:
+            port = next(int(line.split(":")[2].split("/")[0]) for line in service.stdout if "http://" in line)
+            list(requests(port, pictures, 5))  # the first ones wait for the start
+            alone = [1000 * seconds for _, seconds in requests(port, pictures, args.seconds / 4)]
+            with ThreadPoolExecutor(CLIENTS) as clients:
+                many = [clients.submit(list, requests(port, pictures, args.seconds)) for _ in range(CLIENTS)]
+                memory = []
+                while not all(one.done() for one in many):
+                    time.sleep(1)
+                    memory.append(megabytes(service.pid))
+            answers = [answer for one in many for answer in one.result()]
+        finally:
+            service.terminate()
+    waits = sorted(1000 * seconds for _, seconds in answers)
+    settled = memory[args.seconds // 6 :]
+    names = ("requests alone", "median, ms", f"of {CLIENTS} clients in {args.seconds} s", "a second", "median, ms",
+             "99 % within, ms", "not answered right", "memory, MB")  # fmt: skip
+    table(names, (f"{len(alone):,}", f"{statistics.median(alone):.1f}", f"{len(answers):,}",
+                  f"{len(answers) / args.seconds:.0f}", f"{statistics.median(waits):.0f}",
+                  f"{waits[int(0.99 * len(waits))]:.0f}", sum(not right for right, _ in answers),
+                  f"{min(settled):.0f} to {max(settled):.0f}"))  # fmt: skip
+
+
+def drawn_pictures():
+    """A dict from each digit to a PNG file of 280×280 pixels in which it is drawn with a thick pen."""
+    import numpy as np
+    from PIL import Image
+
+    from extras import difficult
+
+    rng, pictures = np.random.default_rng(0), {}
+    for digit in "0123456789":
+        file = io.BytesIO()
+        ink = difficult.ink_of(digit, rng, 280, 280, tall=180, pen=20)
+        Image.fromarray((255 * (1 - ink)).astype(np.uint8)).convert("RGB").save(file, "PNG")
+        pictures[digit] = file.getvalue()
+    return pictures
+
+
+def requests(port, pictures, seconds):
+    """Ask for one picture after the other; yield (whether the answer was right, the seconds that it took)."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.connect()
+    end = time.monotonic() + seconds
+    for digit, picture in itertools.cycle(pictures.items()):
+        start = time.monotonic()
+        if start > end:
+            return
+        connection.request("POST", "/predict", picture)
+        answer = connection.getresponse()
+        content = answer.read()
+        yield answer.status == 200 and json.loads(content)["number"] == digit, time.monotonic() - start
+
+
+def megabytes(pid):
+    """The memory that a process and those that it started hold."""
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True)
+    rows = [map(int, line.split()) for line in listing.stdout.splitlines()]
+    return sum(kilobytes for own, parent, kilobytes in rows if pid in (own, parent)) / 1000
+
+
 def spread(values):
     """Mean ± standard deviation."""
     return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
@@ -142,7 +213,8 @@ def machine():
 
 
 SMALL_PICTURES = 2000
-PARTS = {"accuracy": accuracy, "epoch": epoch, "startup": startup, "pictures": pictures}
+CLIENTS = 32
+PARTS = {"accuracy": accuracy, "epoch": epoch, "startup": startup, "pictures": pictures, "draw": draw}
 
 
 def main(argv=None):
@@ -155,6 +227,8 @@ def main(argv=None):
     parser.add_argument("--precision", choices=precisions, default=train.PRECISION, help="(default: %(default)s)")
     count = number(int, 1, 100)
     parser.add_argument("--repeats", type=count, default=3, help="seeds, or repeats (default: %(default)s)")
+    duration = "of the many clients of draw (default: %(default)s)"
+    parser.add_argument("--seconds", type=number(int, 1, 3600), default=60, help=duration)
     args = parser.parse_args(argv)
     print(machine(), flush=True)
     return run(PARTS[args.part], args)
