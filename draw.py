@@ -51,16 +51,17 @@ def create_app():
         hosts = ALLOW_HOST if hosts is None else hosts.split()
         origins = ALLOW_ORIGIN if origins is None else [origin(one) for one in origins.split()]
         return make_app(os.environ.get("DRAW_MODEL", MODEL), hosts, origins, IN_FLIGHT)
-    except (UserError, argparse.ArgumentTypeError) as error:
+    except argparse.ArgumentTypeError as error:
+        raise SystemExit(fail(f"DRAW_ALLOW_ORIGIN: {error}", 2)) from None
+    except UserError as error:
         raise SystemExit(fail(error, 2)) from None
 
 
 def listen(host, port):
     """A socket that listens at host and port. Raises UserError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(
-        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    )  # named, else asyncio leaves Nagle's delay on
+    tcp = socket.IPPROTO_TCP  # named, for else asyncio keeps Nagle's algorithm, which holds answers back for 40 ms
+    listener = socket.socket(family, socket.SOCK_STREAM, tcp)
     if os.name == "posix":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from digits.console import UserError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+FORMATS = "PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "ICO", "TGA", "PCX"  # EPS would be executed
 MOST_PIXELS = 200_000_000  # a phone takes up to 200 megapixels; more is a mistake or an attack
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses what has twice as many
 WORKING_PIXELS = 750_000  # larger pictures are reduced to about this, which still leaves a small digit large enough
@@ -75,7 +76,9 @@ def _load(source, page, most):
             elif isinstance(source, np.ndarray):
                 image = _from_array(source)
             else:
-                image = Image.open(io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source)
+                image = Image.open(
+                    io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source, "r", FORMATS
+                )
             if page:
                 image.seek(page)
             if image.width * image.height > MOST_PIXELS:

@@ -26,7 +26,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from digits import processes, reader
-from digits.image_file import PictureError
+from digits.console import UserError
+from digits.image_file import FORMATS, PictureError
 
 PAGE = Path(__file__).with_name("draw.html")
 MOST_BYTES = 10_000_000  # of a request's body
@@ -34,8 +35,6 @@ MOST_PIXELS = 50_000_000  # of a picture; larger ones would take too much memory
 GATHER_SECONDS = 0.02  # that a pass of the network waits for the pictures that are being searched just then
 RECEIVE_SECONDS = 10  # in which the body must have come
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-
-
 STROKE = b"P5 64 64 255\n" + bytes(1024) + 32 * (bytes(28) + 8 * b"\xff" + bytes(28)) + bytes(1024)  # as a PGM file
 
 
@@ -124,7 +123,9 @@ class Readers:
             found, answers = zip(*batch, strict=True)
             try:
                 readings = await loop.run_in_executor(self.network, reader.judge, found, self.model)
-            except Exception as error:  # each request tells it
+            except UserError:  # its file was replaced or removed meanwhile
+                readings = [Refused(503, "the model cannot be read just now")] * len(batch)
+            except Exception as error:
                 readings = [error] * len(batch)
             for answer, reading in zip(answers, readings, strict=True):
                 if answer.cancelled():  # the client has gone
@@ -141,12 +142,15 @@ def find(picture):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            width, height = Image.open(io.BytesIO(picture)).size
+            width, height = Image.open(io.BytesIO(picture), "r", FORMATS).size
     except Exception:  # reader.find() says what is wrong
         width = height = 0
     if width * height > MOST_PIXELS:
         raise PictureError(f"{width:,}×{height:,} pixels are too many; at most {MOST_PIXELS:,} are read")
-    return reader.find(picture)
+    try:
+        return reader.find(picture)
+    except MemoryError:
+        raise PictureError("there is not enough memory for this picture") from None
 
 
 def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
@@ -178,7 +182,7 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
 
     @app.post("/predict", openapi_extra=ANY_PICTURE, responses={200: {"model": Answer}} | REFUSALS)
     async def predict(request: Request, image: bool = False) -> JSONResponse:
-        """What is in this picture? The body is its bytes, in any format; image: also send what the network saw."""
+        """What is in this picture? The body is its bytes; image: also send what the network saw."""
         nonlocal in_flight
         if in_flight >= most_in_flight:
             raise Refused(503, "busy; try again in a second")
@@ -198,7 +202,7 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
     @app.post("/quit", include_in_schema=False)
     async def end(request: Request):
         host, origin = request.headers["host"], request.headers.get("origin")
-        here = request.client.host in ("127.0.0.1", "::1") and name_of(host) in LOOPBACK
+        here = request.client and request.client.host in ("127.0.0.1", "::1") and name_of(host) in LOOPBACK
         if not (on_quit and here and origin == f"http://{host}"):
             raise Refused(403, "only the page on the machine that runs the program can end it")
         on_quit()

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -43,13 +44,17 @@ def port(shipped):
         yield port
 
 
-@contextmanager
 def running(model, port=0, **settings):
     """The service in a thread; gives its port."""
+    return serving(service.make_app(model, **settings), port)
+
+
+@contextmanager
+def serving(app, port=0):
     import uvicorn
 
     listener = draw.listen("127.0.0.1", port)
-    server = uvicorn.Server(uvicorn.Config(service.make_app(model, **settings), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -231,3 +236,45 @@ def test_missing_packages_and_models_are_one_line(shipped, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert draw.main(["--model", str(shipped)]) == 2
     assert capsys.readouterr().err.endswith("pip install -r requirements-draw.txt\n")
+
+
+def test_the_factory_takes_its_settings_from_the_environment(shipped, capsys, monkeypatch):
+    monkeypatch.setenv("DRAW_MODEL", str(shipped))
+    monkeypatch.setenv("DRAW_ALLOW_HOST", "digits.example.org other.example.org")
+    monkeypatch.setenv("DRAW_ALLOW_ORIGIN", "https://forms.example.org")
+    with serving(draw.create_app()) as port:
+        asked = {"Host": "other.example.org", "Origin": "https://forms.example.org"}
+        assert ask(port, body=FIVE, **asked)[2]["number"] == "5"
+        assert ask(port, body=FIVE, Host="third.example.org")[0] == 403
+        here = {"Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}"}
+        assert ask(port, path="/quit", **here)[0] == 403  # it belongs to whoever started it
+    for name, value in (("DRAW_MODEL", "nowhere.keras"), ("DRAW_ALLOW_ORIGIN", "forms.example.org")):
+        monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit, match="2"):
+            draw.create_app()
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and value in error
+
+
+def test_the_model_may_be_gone_for_a_while(shipped, workplace):
+    for suffix in (".keras", ".json"):
+        shutil.copy(shipped.with_suffix(suffix), f"model{suffix}")
+    with running(workplace / "model.keras") as port:
+        os.rename("model.keras", "away.keras")
+        status, _, answer = ask(port, body=FIVE)
+        assert status == 503 and answer == {"error": "the model cannot be read just now"}
+        os.rename("away.keras", "model.keras")
+        assert ask(port, body=FIVE)[0] == 200
+
+
+def test_the_page_is_opened_where_there_is_a_screen(monkeypatch):
+    opened = []
+    monkeypatch.setattr(draw.webbrowser, "open", opened.append)
+    monkeypatch.setattr(draw.sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    draw.open_browser("http://127.0.0.1:8000/")
+    monkeypatch.setenv("DISPLAY", ":0")
+    draw.open_browser("http://127.0.0.1:8001/")
+    time.sleep(0.1)
+    assert opened == ["http://127.0.0.1:8001/"]

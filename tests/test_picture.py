@@ -197,6 +197,7 @@ def odd_tiff():
         (b"\0\0\0\x1cftypheic" + bytes(40), "HEIC"),
         (b"P6 x 3 255 " + bytes(50), "damaged|not a picture"),
         (odd_tiff(), "damaged|not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", "not a picture"),  # a program
         (bytearray(b"text again, as a bytearray"), "not a picture"),
         (np.zeros((4, 4)), "uint8"),
         (np.zeros((4, 4, 5), np.uint8), "uint8"),
