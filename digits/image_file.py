@@ -138,6 +138,8 @@ def _to_rgb(image):
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
+    if image.getextrema()[3][0] == 255:  # nothing is transparent
+        return image.convert("RGB")
     grey, alpha = np.asarray(image.convert("RGB").convert("L"), float), np.asarray(image.getchannel("A"), float)
     ink_is_dark = (grey * alpha).sum() < 128 * alpha.sum()
     paper = Image.new("RGBA", image.size, "white" if ink_is_dark else "black")

@@ -125,7 +125,8 @@ def _lit_paper(small, page):
     colour, distance, threshold = _paper_colour(small)
     far = distance > threshold
     usual = np.sign((small - colour)[far].sum())
-    deepest = ndimage.distance_transform_edt(_around(np.pad(far, 1, mode="edge"))).max()
+    padded = np.pad(far, 1, mode="edge")
+    deepest = ndimage.distance_transform_edt(padded[window_of(padded)]).max()
     near = distance[page] if page is not None else distance
     one_light = (near < 0.015).mean() > 0.5 or (distance[~far] < 0.04).mean() > 0.85
     if one_light and deepest < 0.2 * min(small.shape[:2]):
@@ -140,14 +141,6 @@ def _lit_paper(small, page):
     signs = _signs(step)
     side = int(1.5 * side) | 1  # where strokes meet they are wider
     return signs * _opened(signs * small, side, spread=4), signs  # spread: else the edge of a shadow leaves a line
-
-
-def _around(mask):
-    """The part of a mask, H×W, in which it is true, and a pixel more on each side."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return mask
-    return mask[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
 
 
 def _signs(step):
@@ -196,6 +189,15 @@ def along_the_edge(values):
     return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
 
 
+def window_of(mask):
+    """The slices that hold all that is true in a mask, H×W, and a pixel more on each side."""
+    slices = []
+    for side in (mask.any(1), mask.any(0)):
+        places = np.flatnonzero(side)
+        slices.append(slice(max(0, places[0] - 1), places[-1] + 2) if len(places) else slice(0, len(side)))
+    return tuple(slices)
+
+
 def _opened(values, side, spread=0):
     """Without what is lighter and narrower than side."""
     from scipy import ndimage
@@ -207,9 +209,7 @@ def _opened(values, side, spread=0):
 def otsu(values):
     """The threshold that splits values, 0-1, into two groups with the least variance inside (N. Otsu, 1979)."""
     counts = np.bincount(np.minimum(64 * values, 63).astype(int).ravel(), minlength=64)  # as np.histogram, but faster
-    edges = np.linspace(0, 1, 65)
-    below = counts.cumsum()
-    sums = (counts * (edges[:-1] + edges[1:]) / 2).cumsum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (sums[-1] * below / below[-1] - sums) ** 2 / (below * (below[-1] - below))
-    return edges[1 + int(np.nanargmax(np.where(np.isfinite(between), between, -1)))]
+    below, sums = counts.cumsum(), (counts * (np.arange(64) + 0.5) / 64).cumsum()
+    above = below[-1] - below
+    between = (sums[-1] * below / below[-1] - sums) ** 2 / np.maximum(below * above, 1)
+    return (1 + np.where((below > 0) & (above > 0), between, -1).argmax()) / 64

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from digits.paper import FAINTEST, along_the_edge, ink_of, otsu
+from digits.paper import FAINTEST, along_the_edge, ink_of, otsu, window_of
 
 LINED_SIDE = 40  # pixels; in smaller pictures a long stroke is part of the digit
 MOST_PIECES = 150  # the largest; more is a text or a photo
@@ -82,6 +82,7 @@ def strokes_of(ink):
     noise = 6 * np.median(smooth[::every, ::every])
     faint = np.clip(noise, 0.1 * darkest, 0.3 * darkest)
     inked = smooth > faint
+    window = window_of(inked)  # all the rest is paper
     if along_the_edge(inked).any():  # the border of a page may be far darker than the pencil on it
         parts, count = ndimage.label(inked, np.ones((3, 3)))
         away_from_edge = np.ones(count + 1, bool)
@@ -91,11 +92,13 @@ def strokes_of(ink):
     if values.size <= 0.002 * smooth.size:
         values = smooth
     clear = otsu(values[values > 0.2 * values.max()])
+    smooth = smooth[window]
     parts, count = ndimage.label(smooth > max(faint, 0.4 * clear), np.ones((3, 3)))
     clear_pixels = np.bincount(parts[smooth >= clear], minlength=count + 1)
     clear_pixels[0] = 0
-    strokes = (clear_pixels > 0)[parts]
-    return _grown(_grown(strokes).T).T & (smooth > 0.1 * darkest)  # with their soft edges
+    strokes = np.zeros(ink.shape, bool)
+    strokes[window] = _grown(_grown((clear_pixels > 0)[parts]).T).T & (smooth > 0.1 * darkest)  # with their soft edges
+    return strokes
 
 
 def _grown(mask):
@@ -163,11 +166,12 @@ def pieces_of(mask):
     """
     from scipy import ndimage
 
-    parts, count = ndimage.label(mask, np.ones((3, 3)))
+    window, parts = window_of(mask), np.zeros(mask.shape, np.int32)
+    parts[window], count = ndimage.label(mask[window], np.ones((3, 3)))
     if not count:
         return parts, np.zeros((0, 4), int)
-    area = np.bincount(parts.ravel(), minlength=count + 1)[1:].astype(float)
-    boxes = _boxes_of(parts)
+    area = np.bincount(parts[window].ravel(), minlength=count + 1)[1:].astype(float)
+    boxes = _boxes_of(parts, window)
     keep = ~_borders(parts, boxes, area)
     if not keep.any():
         keep[:] = True
@@ -177,14 +181,16 @@ def pieces_of(mask):
     owner = _joined(boxes, keep)
     if (owner == np.arange(1, count + 1)).all():
         return parts, boxes
-    parts = np.concatenate([[0], owner])[parts]
-    return parts, _boxes_of(parts)
+    parts[window] = np.concatenate([[0], owner])[parts[window]]
+    return parts, _boxes_of(parts, window)
 
 
-def _boxes_of(parts):
+def _boxes_of(parts, window):
+    """Top, left, bottom, right of each part, int n×4; all of them are in the window, two slices."""
     from scipy import ndimage
 
-    return np.array([(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(parts)])
+    boxes = np.array([(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(parts[window])])
+    return boxes + 2 * [one.start for one in window]
 
 
 def _borders(parts, boxes, area):
