@@ -211,7 +211,9 @@ def test_sigterm_under_load_ends_in_good_order(started):
     with ThreadPoolExecutor(8) as clients:
         for _ in range(8):
             clients.submit(client)
-        time.sleep(1)
+        end = time.monotonic() + 60
+        while len(statuses) < 20 and time.monotonic() < end:
+            time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         stop.set()
