@@ -187,6 +187,7 @@ def children():
 @pytest.fixture
 def started(shipped):
     """The program itself; gives (process, port)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the job of a shell in the background ignores it
     command = [sys.executable, str(PROJECT / "draw.py"), "--no-browser", "--port", "0", "--model", str(shipped)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == f"Model: {shipped}\n"
@@ -196,7 +197,8 @@ def started(shipped):
         process.kill()
 
 
-def test_sigterm_under_load_ends_in_good_order(started):
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_under_load_ends_it_in_good_order(started, how):
     process, port = started
     stop = threading.Event()
     statuses = []
@@ -214,7 +216,7 @@ def test_sigterm_under_load_ends_in_good_order(started):
         end = time.monotonic() + 60
         while len(statuses) < 20 and time.monotonic() < end:
             time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(how)
         assert process.wait(20) == 0
         stop.set()
     assert statuses and set(statuses) == {200}
