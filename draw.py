@@ -9,7 +9,6 @@ The page and the service need two more packages: pip install -r requirements-dra
 """
 
 import argparse
-import contextlib
 import os
 import re
 import signal
@@ -19,7 +18,7 @@ import threading
 import webbrowser
 from pathlib import Path
 
-from digits.console import Parser, UserError, check_model_file, fail, number, run
+from digits.console import Failure, Parser, UserError, check_model_file, fail, number, run
 
 HOST = "127.0.0.1"  # the address to listen at; 0.0.0.0: all of this machine's, so that others can reach it
 PORT = 8000  # 0: any free one
@@ -30,7 +29,7 @@ IN_FLIGHT = 64  # requests at a time; beyond, the answer is 503
 
 
 def make_app(model, hosts, origins, in_flight, on_quit=None):
-    """The service of digits.service.make_app(). Raises UserError if the model or a package is missing."""
+    """The service of digits.service.make_app(). Raises UserError if the model or a package is missing, or Failure."""
     check_model_file(model)
     try:
         import uvicorn  # noqa: F401
@@ -48,13 +47,15 @@ def create_app():
     """
     hosts, origins = os.environ.get("DRAW_ALLOW_HOST"), os.environ.get("DRAW_ALLOW_ORIGIN")
     try:
-        hosts = ALLOW_HOST if hosts is None else hosts.split()
+        hosts = ALLOW_HOST if hosts is None else [host(one) for one in hosts.split()]
         origins = ALLOW_ORIGIN if origins is None else [origin(one) for one in origins.split()]
         return make_app(os.environ.get("DRAW_MODEL", MODEL), hosts, origins, IN_FLIGHT)
     except argparse.ArgumentTypeError as error:
-        raise SystemExit(fail(f"DRAW_ALLOW_ORIGIN: {error}", 2)) from None
+        raise SystemExit(fail(f"DRAW_ALLOW_HOST or DRAW_ALLOW_ORIGIN: {error}", 2)) from None
     except UserError as error:
         raise SystemExit(fail(error, 2)) from None
+    except Failure as error:
+        raise SystemExit(fail(error, 1)) from None
 
 
 def listen(host, port):
@@ -67,9 +68,9 @@ def listen(host, port):
     try:
         listener.bind((host, port))
         listener.listen(1024)
-    except OSError as error:
+    except (OSError, TypeError, UnicodeError) as error:  # those of an address that is none
         listener.close()
-        reason = (error.strerror or str(error)).lower()
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise UserError(f"cannot listen at {host} port {port} ({reason}); choose another --port or --host") from None
     return listener
 
@@ -80,21 +81,29 @@ def open_browser(address):
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
+def host(text):
+    """The host name or address that a flag names."""
+    if not re.fullmatch(r"[^/\s]+", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a host name or address such as 192.168.1.5")
+    return text
+
+
 def origin(text):
     """The origin that a flag names."""
     if not re.fullmatch(r"https?://[^/\s*]+/?", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not an origin such as https://forms.example.org")
-    return text.rstrip("/")
+    return text
 
 
 def parse_args(argv):
     parser = Parser(__doc__)
-    parser.add_argument("--host", default=HOST, help="address to listen at (default: %(default)s, this machine alone)")
+    listen_at = "address to listen at (default: %(default)s, this machine alone)"
+    parser.add_argument("--host", type=host, default=HOST, help=listen_at)
     parser.add_argument("--port", type=number(int, 0, 65535), default=PORT, help="0: any (default: %(default)s)")
     parser.add_argument("--model", type=Path, default=Path(MODEL), help="model file (default: %(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
-    host = "a host name or address, besides this machine's own, under which to answer; may be repeated"
-    parser.add_argument("--allow-host", action="append", default=list(ALLOW_HOST), metavar="NAME", help=host)
+    name = "a host name or address, besides this machine's own, under which to answer; may be repeated"
+    parser.add_argument("--allow-host", action="append", type=host, default=list(ALLOW_HOST), metavar="NAME", help=name)
     page = "a page elsewhere that may ask, such as https://forms.example.org; may be repeated"
     parser.add_argument(
         "--allow-origin", action="append", type=origin, default=list(ALLOW_ORIGIN), metavar="ORIGIN", help=page
@@ -113,7 +122,7 @@ def work(args):
         )
         import uvicorn
 
-        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(app, log_level="error", server_header=False, timeout_graceful_shutdown=5)
         shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host)
         address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}/"
         print(f"Draw at {address}  (Ctrl-C, or the key q in the page, ends it)", flush=True)
@@ -121,9 +130,11 @@ def work(args):
             print("Other machines are refused until --allow-host names the address that they reach this one by")
         if not args.no_browser:
             open_browser(address)
-        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn ends in good order, and then raises the signal anew
-        with contextlib.suppress(KeyboardInterrupt):  # the same
-            uvicorn.Server(config).run(sockets=[listener])
+        server = uvicorn.Server(config)
+        server.handle_exit = lambda *_: setattr(server, "should_exit", True)  # a second Ctrl-C would not end it cleanly
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, server.handle_exit)  # as uvicorn does a little later
+        server.run(sockets=[listener])
     print("Ended", flush=True)
 
 

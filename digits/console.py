@@ -100,7 +100,7 @@ def import_tensorflow():
             import tensorflow as tf
 
             tf.config.list_physical_devices()  # looks for a GPU, which logs too
-        except BaseException:
+        except Exception:
             held.seek(0)
             print(held.read().decode(errors="replace"), file=sys.stderr)
             raise

@@ -132,15 +132,16 @@ def _why_not_a_picture(source):
 
 def _to_rgb(image):
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more, which convert() would cut off at 255
-        levels = np.asarray(image, np.float64)
+        levels = np.array(image, np.float32)
         top = 65535 if image.mode.startswith("I") and levels.max() > 255 else max(255, levels.max())
-        image = Image.fromarray((255 * np.clip(levels / top, 0, 1)).astype(np.uint8))
+        levels *= 255 / top
+        image = Image.fromarray(np.clip(levels, 0, 255, out=levels).astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
     if image.getextrema()[3][0] == 255:  # nothing is transparent
         return image.convert("RGB")
-    grey, alpha = np.asarray(image.convert("RGB").convert("L"), float), np.asarray(image.getchannel("A"), float)
-    ink_is_dark = (grey * alpha).sum() < 128 * alpha.sum()
+    grey, alpha = np.asarray(image.convert("RGB").convert("L")), np.asarray(image.getchannel("A"))
+    ink_is_dark = np.einsum("yx,yx->", grey, alpha, dtype=np.int64) < 128 * alpha.sum(dtype=np.int64)
     paper = Image.new("RGBA", image.size, "white" if ink_is_dark else "black")
     return Image.alpha_composite(paper, image).convert("RGB")

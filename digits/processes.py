@@ -6,7 +6,7 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
-MOST = 8  # each takes about 100 MB
+MOST = 8  # each takes about 100 MB, and more while it reads a large picture
 
 
 def count():
@@ -15,12 +15,18 @@ def count():
 
 
 def pool():
-    """The executor that starts them with the first work; end it by shutdown(cancel_futures=True).
+    """Start them; return the executor, which is ended by shutdown(cancel_futures=True).
 
     That waits for what they do just then. Killed in the middle of an answer, one would leave its reader waiting.
     """
     spawn = multiprocessing.get_context("spawn")  # TensorFlow, once running, does not survive a fork
-    return ProcessPoolExecutor(count(), spawn, _end_with_parent)
+    executor = ProcessPoolExecutor(count(), spawn, _end_with_parent)
+    if hasattr(signal, "pthread_sigmask"):  # what is blocked here, Ctrl-C, stays so in them
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    executor.submit(int)  # starts them all
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return executor
 
 
 def _end_with_parent():

@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from digits import processes, reader
-from digits.console import UserError
+from digits.console import Failure, UserError
 from digits.image_file import FORMATS, PictureError
 
 PAGE = Path(__file__).with_name("draw.html")
@@ -83,15 +83,19 @@ class Readers:
     """Reads pictures for many requests at once: processes look for digits, and the network takes all that wait."""
 
     def __init__(self, model):
+        """Raises UserError if the model cannot be used, Failure if the processes cannot be started."""
         self.model, self.finding, self.waiting, self.asking = model, 0, [], None
-
-    def __enter__(self):
         self.finders, self.network = processes.pool(), ThreadPoolExecutor(1)
-        first = [self.finders.submit(find, STROKE) for _ in range(processes.count())]
-        reader.judge([one.result() for one in first], self.model)  # so that the first request need not wait
-        return self
+        try:
+            first = [self.finders.submit(find, STROKE) for _ in range(processes.count())]
+            reader.judge([one.result() for one in first], model)  # so that the first request need not wait
+        except BaseException as error:
+            self.close()
+            if isinstance(error, BrokenProcessPool):
+                raise Failure("a process that reads pictures was killed, for want of memory perhaps") from None
+            raise
 
-    def __exit__(self, *_):
+    def close(self):
         self.finders.shutdown(cancel_futures=True)
         self.network.shutdown(cancel_futures=True)
 
@@ -159,15 +163,15 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
     model: path of a model file. hosts: host names that it answers to, besides this machine's own. origins: pages
     elsewhere that may ask it, such as "https://forms.example.org". most_in_flight: requests at a time; beyond, the
     answer is 503. on_quit: called when the page's key q asks to end the program.
-    Raises ValueError, with a message of one line, if the model cannot be used.
+    Raises ValueError, with a message of one line, if the model cannot be used, and console.Failure.
     """
-    reader.load_model(model)
+    origins = [origin.lower().rstrip("/") for origin in origins]
     readers, in_flight = Readers(model), 0
 
     @asynccontextmanager
     async def lifespan(app):
-        with readers:
-            yield
+        yield
+        readers.close()
 
     app = FastAPI(title="Handwritten digits", docs_url=None, redoc_url=None, lifespan=lifespan)
     page = PAGE.read_text(encoding="utf-8")
@@ -191,6 +195,8 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
             reading = await readers.read(await body_of(request))
         except PictureError as error:
             raise Refused(400, str(error)) from None
+        except asyncio.CancelledError:  # uvicorn ends, and waits no longer
+            raise Refused(503, "the program is ending") from None
         finally:
             in_flight -= 1
         answer = reader.as_json(reading)
@@ -267,7 +273,7 @@ class Guard:
     """Refuses requests under foreign host names and from foreign pages; adds the security headers to all answers."""
 
     def __init__(self, app, hosts, origins, page):
-        self.app, self.origins = app, {origin.lower().rstrip("/") for origin in origins}
+        self.app, self.origins = app, origins
         self.hosts = {*LOOPBACK, *map(name_of, hosts)}
         scripts, styles = (
             " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in found)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import train
 from digits import dataset
-from digits.console import NETWORKS, Parser, import_tensorflow, number, run
+from digits.console import NETWORKS, Failure, Parser, import_tensorflow, number, run
 
 
 def accuracy(args):
@@ -136,7 +136,10 @@ def draw(args):
     command = [sys.executable, "draw.py", "--no-browser", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
         try:
-            port = next(int(line.split(":")[2].split("/")[0]) for line in service.stdout if "http://" in line)
+            ports = (int(line.split(":")[2].split("/")[0]) for line in service.stdout if "http://" in line)
+            port = next(ports, None)
+            if not port:
+                raise Failure("draw.py did not start; its message is above")
             list(requests(port, pictures, 5))  # the first ones wait for the start
             alone = [1000 * seconds for _, seconds in requests(port, pictures, args.seconds / 4)]
             with ThreadPoolExecutor(CLIENTS) as clients:

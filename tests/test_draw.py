@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -168,26 +169,20 @@ def test_many_at_once_are_answered_right_or_refused_at_once(shipped):
 
 
 def test_a_killed_process_is_replaced(shipped):
+    others = multiprocessing.active_children()
     with running(shipped) as port:
         before = ask(port, body=FIVE)[2]
-        for child in children():
-            os.kill(child, signal.SIGKILL)
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.kill()
         time.sleep(0.5)
         assert ask(port, body=FIVE)[0] == 503
         assert ask(port, body=FIVE)[2] == before
 
 
-def children():
-    """The processes that look for digits, started by this one."""
-    listing = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    lines = [line.split(maxsplit=1) for line in listing.stdout.splitlines()]
-    return [int(pid) for pid, command in lines if "spawn_main" in command]
-
-
 @pytest.fixture
 def started(shipped):
     """The program itself; gives (process, port)."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the job of a shell in the background ignores it
     command = [sys.executable, str(PROJECT / "draw.py"), "--no-browser", "--port", "0", "--model", str(shipped)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == f"Model: {shipped}\n"

@@ -109,7 +109,6 @@ def bars(page):
 def test_an_empty_canvas_asks_for_a_digit(page):
     page.wait("Draw a digit")
     assert [name for name, *_ in bars(page)] == list("0123456789")
-    assert not page.browser.find_element("id", "undo").is_enabled()
 
 
 def test_a_three_is_read_while_it_is_drawn_and_the_keys_work(page):
@@ -131,7 +130,7 @@ const paper = document.getElementById("paper"), real = fetch;
 paper.addEventListener("pointerup", () => { window.rested = performance.now(); });
 window.fetch = async (...request) => {
   const answer = await real(...request);
-  window.waited = performance.now() - window.rested;
+  if (request[0].startsWith("predict")) window.waited = performance.now() - window.rested;
   return answer;
 };
 """
@@ -158,6 +157,33 @@ def test_undo_takes_back_a_stroke(page):
     page.browser.find_element("id", "undo").click()
     page.browser.find_element("id", "undo").click()
     page.wait("Draw a digit")
+
+
+def test_undo_brings_back_what_was_cleared_or_replaced(page):
+    page.draw(THREE)
+    page.wait("3")
+    page.press("c")
+    page.wait("Draw a digit")
+    page.press("u")
+    page.wait("3")
+    page.browser.find_element("id", "file").send_keys(str(PROJECT / "samples" / "7.png"))
+    page.wait("7")
+    page.draw([(100, 100), (105, 105)])  # a touch takes the picture away
+    page.press("u")
+    page.wait("7")
+    page.press("u")
+    page.wait("3")
+
+
+def test_the_sheet_may_be_cleared_during_a_stroke(page):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    actions = ActionChains(page.browser, duration=5)
+    actions.move_to_element(page.paper).click_and_hold().move_by_offset(40, 60).send_keys("c").move_by_offset(40, 60)
+    actions.release().perform()
+    page.wait("Draw a digit")
+    page.draw(THREE)
+    page.wait("3")
 
 
 def test_a_number_is_read_with_its_boxes(page):
@@ -247,8 +273,7 @@ def test_the_page_says_that_the_server_is_gone_and_goes_on(chromium, shipped):
     page.wait(gone, "trouble")  # without anything being drawn
     page.press("c")
     page.draw(*FOUR)
-    time.sleep(0.2)
-    assert page.text("answer") == "No answer"
+    page.wait("No answer")
     with running(shipped, port):
         page.wait("4", seconds=20)
         assert page.text("trouble") == ""
