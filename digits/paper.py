@@ -71,13 +71,11 @@ def _paper_colour(picture):
     """
     height, width = picture.shape[:2]
     margin = max(1, min(height, width) // 50)
-    edge = np.ones((height, width), bool)
-    edge[margin:-margin, margin:-margin] = False
-    paper = np.median(picture[edge], axis=0)
+    paper = np.median(along_the_edge(picture, margin), axis=0)
     distance = _distance(picture, paper)
     threshold = otsu(distance)
     far = distance > threshold
-    if far[edge].mean() + far.mean() > 1:
+    if along_the_edge(far, margin).mean() + far.mean() > 1:
         paper = np.median(picture[far], axis=0)
         distance = _distance(picture, paper)
     return paper, distance, threshold
@@ -184,9 +182,11 @@ def _likeness_to_strokes(mask):
     return float((np.maximum(area / width**2 - 1, 0) * np.where(at_edge, 0.5, 1)).sum())
 
 
-def along_the_edge(values):
-    """The values, H×W, along the four sides of a picture."""
-    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+def along_the_edge(values, margin=1):
+    """The values, H×W or H×W×channels, along the four sides of a picture: n or n×channels."""
+    inner = values[margin:-margin]
+    sides = values[:margin], values[-margin:], inner[:, :margin], inner[:, -margin:]
+    return np.concatenate([side.reshape(-1, *values.shape[2:]) for side in sides])
 
 
 def window_of(mask):

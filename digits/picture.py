@@ -72,7 +72,9 @@ def strokes_of(ink):
     """
     from scipy import ndimage
 
-    smooth = ndimage.uniform_filter(ink, min(3, max(1, min(ink.shape) // 100)))  # against the noise of a camera
+    window, smooth = window_of(ink > 0), np.zeros_like(ink)  # all the rest is paper
+    side = min(3, max(1, min(ink.shape) // 100))
+    smooth[window] = ndimage.uniform_filter(ink[window], side)  # against the noise of a camera
     values = smooth[smooth >= FAINTEST]
     least = min(9, smooth.size)  # pixels; fewer are no stroke
     if values.size < least:
@@ -82,7 +84,7 @@ def strokes_of(ink):
     noise = 6 * np.median(smooth[::every, ::every])
     faint = np.clip(noise, 0.1 * darkest, 0.3 * darkest)
     inked = smooth > faint
-    window = window_of(inked)  # all the rest is paper
+    window = window_of(inked)
     if along_the_edge(inked).any():  # the border of a page may be far darker than the pencil on it
         parts, count = ndimage.label(inked, np.ones((3, 3)))
         away_from_edge = np.ones(count + 1, bool)
