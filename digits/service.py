@@ -31,7 +31,7 @@ from digits.image_file import FORMATS, PictureError
 
 PAGE = Path(__file__).with_name("draw.html")
 MOST_BYTES = 10_000_000  # of a request's body
-MOST_PIXELS = 50_000_000  # of a picture; larger ones would take too much memory
+MOST_PIXELS = 55_000_000  # of a picture, which a phone may take; larger ones would take too much memory
 GATHER_SECONDS = 0.02  # that a pass of the network waits for the pictures that are being searched just then
 RECEIVE_SECONDS = 10  # in which the body must have come
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
