@@ -140,7 +140,7 @@ def draw(args):
             port = next(ports, None)
             if not port:
                 raise Failure("draw.py did not start; its message is above")
-            list(requests(port, pictures, 5))  # the first ones wait for the start
+            list(requests(port, pictures, 5))  # to warm up
             alone = [1000 * seconds for _, seconds in requests(port, pictures, args.seconds / 4)]
             with ThreadPoolExecutor(CLIENTS) as clients:
                 many = [clients.submit(list, requests(port, pictures, args.seconds)) for _ in range(CLIENTS)]
