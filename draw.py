@@ -83,7 +83,7 @@ def open_browser(address):
 
 def host(text):
     """The host name or address that a flag names."""
-    if not re.fullmatch(r"[^/\s]+", text):
+    if not re.fullmatch(r"[^/\s*]+", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not a host name or address such as 192.168.1.5")
     return text
 
@@ -114,6 +114,8 @@ def parse_args(argv):
 
 
 def work(args):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in good order while it starts, too
+    check_model_file(args.model)
     with listen(args.host, args.port) as listener:
         print(f"Model: {args.model}", flush=True)
         names = [args.host, *args.allow_host]

@@ -173,7 +173,12 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
         yield
         readers.close()
 
-    app = FastAPI(title="Handwritten digits", docs_url=None, redoc_url=None, lifespan=lifespan)
+    plain = {
+        "docs_url": None,
+        "redoc_url": None,
+        "redirect_slashes": False,
+    }  # FastAPI's pages load scripts from elsewhere
+    app = FastAPI(title="Handwritten digits", lifespan=lifespan, **plain)
     page = PAGE.read_text(encoding="utf-8")
 
     @app.get("/", include_in_schema=False)
@@ -236,7 +241,7 @@ async def body_of(request):
                 raise too_large
         return bytes(body)
 
-    too_large = Refused(413, f"a picture may have {MOST_BYTES // 1_000_000} MB")
+    too_large = Refused(413, f"a picture may have at most {MOST_BYTES // 1_000_000} MB")
     if int(request.headers.get("content-length", 0)) > MOST_BYTES:
         raise too_large
     try:
@@ -309,14 +314,14 @@ class Guard:
         """Why a request with these headers is refused, or None."""
         host = headers.get("host", "")
         if name_of(host) not in self.hosts:
-            return "this host name is not served; --allow-host adds it"
+            return "this host name is not served; --allow-host or DRAW_ALLOW_HOST adds it"
         origin = headers.get("origin", "").lower()
         if (
             origin
             and origin not in self.origins
             and origin not in (f"http://{host.lower()}", f"https://{host.lower()}")
         ):
-            return "pages of this origin are not served; --allow-origin adds it"
+            return "pages of this origin are not served; --allow-origin or DRAW_ALLOW_ORIGIN adds it"
         if headers.get("sec-fetch-site") == "cross-site" and not origin and headers.get("sec-fetch-mode") != "navigate":
-            return "pages of other origins are not served; --allow-origin adds one"
+            return "pages of other origins are not served; --allow-origin or DRAW_ALLOW_ORIGIN adds one"
         return None

@@ -110,6 +110,7 @@ def test_health_openapi_and_the_page(port):
         (415, "curl --data-binary", {"body": b"--x", "Content_Type": "multipart/form-data; boundary=x"}),
         (422, "image", {"path": "/predict?image=perhaps", "body": FIVE}),
         (404, "Not Found", {"path": "/elsewhere"}),
+        (404, "Not Found", {"path": "/predict/", "body": FIVE}),
         (405, "Not Allowed", {"method": "GET"}),
         (403, "host name", {"body": FIVE, "Host": "evil.example.org"}),
         (403, "host name", {"body": FIVE, "Host": "localhost.evil.example.org"}),

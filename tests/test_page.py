@@ -196,7 +196,7 @@ def test_a_number_is_read_with_its_boxes(page):
 def test_a_scribble_is_refused(page):
     page.draw([(200, 300), (260, 120), (300, 480), (360, 130), (400, 470), (460, 140), (500, 460), (560, 130)])
     page.wait("Not a digit")
-    assert page.text("detail").startswith("looks most like a ")
+    assert page.text("detail").startswith("looks most like ")
 
 
 def test_touch_on_a_phone(chromium, service_at):
@@ -229,7 +229,7 @@ def test_what_cannot_be_read_is_said_why(chromium, service_at, workplace):
     page = Page(chromium, service_at)
     for name, content, reason in (
         ("no.png", b"no picture", "not a picture in a format that can be read; save it as PNG or JPEG"),
-        ("large.png", bytes(10_000_001), "a picture may have 10 MB"),
+        ("large.png", bytes(10_000_001), "a picture may have at most 10 MB"),
     ):
         (workplace / name).write_bytes(content)
         page.browser.find_element("id", "file").send_keys(str(workplace / name))
