@@ -29,8 +29,7 @@ IN_FLIGHT = 64  # requests at a time; beyond, the answer is 503
 
 
 def make_app(model, hosts, origins, in_flight, on_quit=None):
-    """The service of digits.service.make_app(). Raises UserError if the model or a package is missing, or Failure."""
-    check_model_file(model)
+    """The service of digits.service.make_app(). Raises UserError if a package is missing."""
     try:
         import uvicorn  # noqa: F401
 
@@ -49,7 +48,9 @@ def create_app():
     try:
         hosts = ALLOW_HOST if hosts is None else [host(one) for one in hosts.split()]
         origins = ALLOW_ORIGIN if origins is None else [origin(one) for one in origins.split()]
-        return make_app(os.environ.get("DRAW_MODEL", MODEL), hosts, origins, IN_FLIGHT)
+        model = os.environ.get("DRAW_MODEL", MODEL)
+        check_model_file(model)
+        return make_app(model, hosts, origins, IN_FLIGHT)
     except argparse.ArgumentTypeError as error:
         raise SystemExit(fail(f"DRAW_ALLOW_HOST or DRAW_ALLOW_ORIGIN: {error}", 2)) from None
     except UserError as error:

@@ -132,8 +132,6 @@ def find_one(name, source, page, box):
     except image_file.PictureError as error:
         folder = isinstance(source, Path) and source.is_dir()
         return name, None, "no pictures in this folder" if folder else str(error)
-    except MemoryError:
-        return name, None, "there is not enough memory for this picture"
 
 
 def answer_of(reading, min_confidence):

@@ -26,16 +26,16 @@ def pictures_in(folder):
     return sorted(p for p in paths if p.is_file() and not any(q[0] == "." for q in p.relative_to(folder).parts))
 
 
-def open_picture(source, box=None, page=0, most=WORKING_PIXELS):
+def open_picture(source, box=None, page=0, most=WORKING_PIXELS, limit=MOST_PIXELS):
     """Return a picture as (uint8 H×W×3, factor by which it was reduced, its height and width before).
 
     source: path, bytes, open binary file, PIL image, or uint8 NumPy array (H×W grey, H×W×1, H×W×3 or H×W×4).
     box: x, y, width, height of the part to return, in pixels of the upright picture; None: all of it.
     page: of a TIFF, from 0.
-    most: pixels; a picture that has more is reduced to about as many.
+    most: pixels; a picture that has more is reduced to about as many. limit: pixels; one that has more is refused.
     Turned upright by its EXIF tag; what is transparent becomes paper. Raises PictureError if it cannot be read.
     """
-    image, size = _load(source, page, most if box is None else None)
+    image, size = _load(source, page, most if box is None else None, limit)
     if box is not None:
         x, y, width, height = box
         if width < 1 or height < 1 or x < 0 or y < 0 or x + width > image.width or y + height > image.height:
@@ -66,7 +66,7 @@ def _factor(size, most):
     return max(1, round((size[0] * size[1] / most) ** 0.5))
 
 
-def _load(source, page, most):
+def _load(source, page, most, limit):
     """Return (upright RGB PIL image, its width and height in the file); a JPEG is decoded no finer than needed."""
     try:
         with warnings.catch_warnings():
@@ -76,13 +76,13 @@ def _load(source, page, most):
             elif isinstance(source, np.ndarray):
                 image = _from_array(source)
             else:
-                image = Image.open(
-                    io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source, "r", FORMATS
-                )
+                file = io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source
+                image = Image.open(file, formats=FORMATS)
             if page:
                 image.seek(page)
-            if image.width * image.height > MOST_PIXELS:
-                raise PictureError(f"{image.width:,}×{image.height:,} pixels are too many; make the picture smaller")
+            if image.width * image.height > limit:
+                size = f"{image.width:,}×{image.height:,} pixels"
+                raise PictureError(f"{size} are too many; at most {limit:,} are read, make the picture smaller")
             size = image.size
             if most and image is not source:  # draft() would change the caller's
                 factor = _factor(image.size, most)

@@ -189,12 +189,14 @@ def along_the_edge(values, margin=1):
     return np.concatenate([side.reshape(-1, *values.shape[2:]) for side in sides])
 
 
-def window_of(mask):
-    """The slices that hold all that is true in a mask, H×W, and a pixel more on each side."""
+def window_of(mask, margin=1):
+    """The slices that hold all that is true in a mask, H×W, and a margin of pixels on each side."""
     slices = []
     for side in (mask.any(1), mask.any(0)):
         places = np.flatnonzero(side)
-        slices.append(slice(max(0, places[0] - 1), places[-1] + 2) if len(places) else slice(0, len(side)))
+        slices.append(
+            slice(max(0, places[0] - margin), places[-1] + 1 + margin) if len(places) else slice(0, len(side))
+        )
     return tuple(slices)
 
 

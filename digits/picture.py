@@ -84,7 +84,6 @@ def strokes_of(ink):
     noise = 6 * np.median(smooth[::every, ::every])
     faint = np.clip(noise, 0.1 * darkest, 0.3 * darkest)
     inked = smooth > faint
-    window = window_of(inked)
     if along_the_edge(inked).any():  # the border of a page may be far darker than the pencil on it
         parts, count = ndimage.label(inked, np.ones((3, 3)))
         away_from_edge = np.ones(count + 1, bool)
@@ -421,9 +420,7 @@ def with_usual_pen(ink):
 
 def trimmed(ink):
     """The part of ink, float H×W, in which there is some that can be seen; it must have some."""
-    mask = ink > 0.3
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return ink[window_of(ink > 0.3, margin=0)]
 
 
 def centre(ink):

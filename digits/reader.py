@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from digits.console import UserError, import_tensorflow
-from digits.image_file import open_picture
+from digits.image_file import MOST_PIXELS, WORKING_PIXELS, PictureError, open_picture
 from digits.picture import find_digits
 
 SMALL_WRITING = 40  # pixels; where ink is no higher, or none is found, a picture that was reduced is reduced less
@@ -62,19 +62,25 @@ def read(picture, model, box=None):
     return judge([found], model)[0]
 
 
-def look(picture, box=None, page=0):
+def look(picture, box=None, page=0, limit=MOST_PIXELS):
     """The pixels in which digits are looked for, and what is found: (uint8 H×W×3, factor, size before, Candidates)."""
-    pixels, factor, size = open_picture(picture, box, page)
+    pixels, factor, size = open_picture(picture, box, page, WORKING_PIXELS, limit)
     candidates = find_digits(pixels)
     if factor > 1 and (not candidates or np.median([c.box[3] for c in candidates]) < SMALL_WRITING):
-        pixels, factor, size = open_picture(picture, box, page, FINE_PIXELS)
+        pixels, factor, size = open_picture(picture, box, page, FINE_PIXELS, limit)
         candidates = find_digits(pixels)
     return pixels, factor, size, candidates
 
 
-def find(picture, box=None, page=0):
-    """The first half of read(), without the network: (Candidates, factor, size, corner)."""
-    _, factor, size, candidates = look(picture, box, page)
+def find(picture, box=None, page=0, limit=MOST_PIXELS):
+    """The first half of read(), without the network: (Candidates, factor, size, corner).
+
+    page: of a TIFF, from 0. limit: pixels; a picture that has more is refused. Raises PictureError.
+    """
+    try:
+        _, factor, size, candidates = look(picture, box, page, limit)
+    except MemoryError:
+        raise PictureError("there is not enough memory for this picture") from None
     return candidates, factor, size, (box or (0, 0))[:2]
 
 

@@ -8,9 +8,7 @@ from which page they come, only from the service's own or an allowed one.
 import asyncio
 import base64
 import hashlib
-import io
 import re
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
@@ -20,14 +18,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
-from PIL import Image
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from digits import processes, reader
 from digits.console import Failure, UserError
-from digits.image_file import FORMATS, PictureError
+from digits.image_file import PictureError
 
 PAGE = Path(__file__).with_name("draw.html")
 MOST_BYTES = 10_000_000  # of a request's body
@@ -71,14 +68,6 @@ ANY_PICTURE = {"requestBody": {"required": True, "content": {"*/*": BYTES}}}
 REFUSALS = {status: {"model": Refusal} for status in (400, 403, 408, 413, 415, 422, 503)}
 
 
-class Refused(Exception):
-    """A request that is not answered: the HTTP status and a reason of one line."""
-
-    def __init__(self, status, reason):
-        super().__init__(reason)
-        self.status, self.reason = status, reason
-
-
 class Readers:
     """Reads pictures for many requests at once: processes look for digits, and the network takes all that wait."""
 
@@ -87,7 +76,7 @@ class Readers:
         self.model, self.finding, self.waiting, self.asking = model, 0, [], None
         self.finders, self.network = processes.pool(), ThreadPoolExecutor(1)
         try:
-            first = [self.finders.submit(find, STROKE) for _ in range(processes.count())]
+            first = [self.finders.submit(reader.find, STROKE) for _ in range(processes.count())]
             reader.judge([one.result() for one in first], model)  # so that the first request need not wait
         except BaseException as error:
             self.close()
@@ -100,15 +89,15 @@ class Readers:
         self.network.shutdown(cancel_futures=True)
 
     async def read(self, picture):
-        """The Reading of a picture, bytes. Raises PictureError, or Refused if a process was killed meanwhile."""
+        """The Reading of a picture, bytes. Raises PictureError, or HTTPException if a process was killed meanwhile."""
         loop, finders = asyncio.get_running_loop(), self.finders
         self.finding += 1
         try:
-            found = await loop.run_in_executor(finders, find, picture)
+            found = await loop.run_in_executor(finders, reader.find, picture, None, 0, MOST_PIXELS)
         except BrokenProcessPool:  # for want of memory, perhaps
             if finders is self.finders:
                 self.finders = processes.pool()
-            raise Refused(503, "a process that reads pictures was killed; try again") from None
+            raise HTTPException(503, "a process that reads pictures was killed; try again") from None
         finally:
             self.finding -= 1
         answer = loop.create_future()
@@ -128,7 +117,7 @@ class Readers:
             try:
                 readings = await loop.run_in_executor(self.network, reader.judge, found, self.model)
             except UserError:  # its file was replaced or removed meanwhile
-                readings = [Refused(503, "the model cannot be read just now")] * len(batch)
+                readings = [HTTPException(503, "the model cannot be read just now")] * len(batch)
             except Exception as error:
                 readings = [error] * len(batch)
             for answer, reading in zip(answers, readings, strict=True):
@@ -139,22 +128,6 @@ class Readers:
                 else:
                     answer.set_result(reading)
         self.asking = None
-
-
-def find(picture):
-    """What reader.find() says of a picture, bytes, unless it has too many pixels. Raises PictureError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            width, height = Image.open(io.BytesIO(picture), "r", FORMATS).size
-    except Exception:  # reader.find() says what is wrong
-        width = height = 0
-    if width * height > MOST_PIXELS:
-        raise PictureError(f"{width:,}×{height:,} pixels are too many; at most {MOST_PIXELS:,} are read")
-    try:
-        return reader.find(picture)
-    except MemoryError:
-        raise PictureError("there is not enough memory for this picture") from None
 
 
 def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
@@ -173,12 +146,10 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
         yield
         readers.close()
 
-    plain = {
-        "docs_url": None,
-        "redoc_url": None,
-        "redirect_slashes": False,
-    }  # FastAPI's pages load scripts from elsewhere
-    app = FastAPI(title="Handwritten digits", lifespan=lifespan, **plain)
+    app = FastAPI(
+        title="Handwritten digits", lifespan=lifespan, redirect_slashes=False,
+        docs_url=None, redoc_url=None,  # these pages load scripts from elsewhere
+    )  # fmt: skip
     page = PAGE.read_text(encoding="utf-8")
 
     @app.get("/", include_in_schema=False)
@@ -194,14 +165,14 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
         """What is in this picture? The body is its bytes; image: also send what the network saw."""
         nonlocal in_flight
         if in_flight >= most_in_flight:
-            raise Refused(503, "busy; try again in a second")
+            raise HTTPException(503, "busy; try again in a second")
         in_flight += 1
         try:
             reading = await readers.read(await body_of(request))
         except PictureError as error:
-            raise Refused(400, str(error)) from None
+            raise HTTPException(400, str(error)) from None
         except asyncio.CancelledError:  # uvicorn ends, and waits no longer
-            raise Refused(503, "the program is ending") from None
+            raise HTTPException(503, "the program is ending") from None
         finally:
             in_flight -= 1
         answer = reader.as_json(reading)
@@ -215,11 +186,11 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
         host, origin = request.headers["host"], request.headers.get("origin")
         here = request.client and request.client.host in ("127.0.0.1", "::1") and name_of(host) in LOOPBACK
         if not (on_quit and here and origin == f"http://{host}"):
-            raise Refused(403, "only the page on the machine that runs the program can end it")
+            raise HTTPException(403, "only the page on the machine that runs the program can end it")
         on_quit()
         return {"status": "ending"}
 
-    for kind in (Refused, HTTPException, RequestValidationError, Exception):
+    for kind in (HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, refusal)
     if origins:
         app.add_middleware(
@@ -229,9 +200,9 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
 
 
 async def body_of(request):
-    """The body of a request, bytes. Raises Refused if it is too large, too slow, or nothing."""
+    """The body of a request, bytes. Raises HTTPException if it is too large, too slow, or nothing."""
     if request.headers.get("content-type", "").startswith("multipart/"):
-        raise Refused(415, "send the bytes of the picture as they are: curl --data-binary @digit.png …/predict")
+        raise HTTPException(415, "send the bytes of the picture as they are: curl --data-binary @digit.png …/predict")
 
     async def receive():
         body = bytearray()
@@ -241,25 +212,23 @@ async def body_of(request):
                 raise too_large
         return bytes(body)
 
-    too_large = Refused(413, f"a picture may have at most {MOST_BYTES // 1_000_000} MB")
+    too_large = HTTPException(413, f"a picture may have at most {MOST_BYTES // 1_000_000} MB")
     if int(request.headers.get("content-length", 0)) > MOST_BYTES:
         raise too_large
     try:
         body = await asyncio.wait_for(receive(), RECEIVE_SECONDS)
     except asyncio.TimeoutError:
-        raise Refused(408, f"the picture did not come within {RECEIVE_SECONDS} seconds") from None
+        raise HTTPException(408, f"the picture did not come within {RECEIVE_SECONDS} seconds") from None
     except ClientDisconnect:
-        raise Refused(400, "the picture is not complete") from None
+        raise HTTPException(400, "the picture is not complete") from None
     if not body:
-        raise Refused(400, "the body is empty; send the bytes of a picture")
+        raise HTTPException(400, "the body is empty; send the bytes of a picture")
     return body
 
 
 async def refusal(request, error):
     """Any error as JSON, without what is inside."""
-    if isinstance(error, Refused):
-        status, reason = error.status, error.reason
-    elif isinstance(error, HTTPException):
+    if isinstance(error, HTTPException):
         status, reason = error.status_code, error.detail
     elif isinstance(error, RequestValidationError):
         status, reason = 422, "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
@@ -288,14 +257,13 @@ class Guard:
             f"default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; img-src 'self' data: "
             "blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
-        headers = {
-            "Content-Security-Policy": policy,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cross-Origin-Opener-Policy": "same-origin",
-            "Cache-Control": "no-store",
-        }
-        self.headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        self.headers = [
+            (b"content-security-policy", policy.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cross-origin-opener-policy", b"same-origin"),
+            (b"cache-control", b"no-store"),
+        ]
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -315,12 +283,9 @@ class Guard:
         host = headers.get("host", "")
         if name_of(host) not in self.hosts:
             return "this host name is not served; --allow-host or DRAW_ALLOW_HOST adds it"
+        own = f"http://{host.lower()}", f"https://{host.lower()}"
         origin = headers.get("origin", "").lower()
-        if (
-            origin
-            and origin not in self.origins
-            and origin not in (f"http://{host.lower()}", f"https://{host.lower()}")
-        ):
+        if origin and origin not in (*own, *self.origins):
             return "pages of this origin are not served; --allow-origin or DRAW_ALLOW_ORIGIN adds it"
         if headers.get("sec-fetch-site") == "cross-site" and not origin and headers.get("sec-fetch-mode") != "navigate":
             return "pages of other origins are not served; --allow-origin or DRAW_ALLOW_ORIGIN adds one"
