@@ -9,6 +9,7 @@ Writes, beside each other: the model (.keras), how it was trained and what it sc
 (_log.csv) and the curves (_curves.png). A model that is replaced is kept as <model>.previous.keras.
 """
 
+import argparse
 import csv
 import json
 import math
@@ -39,6 +40,8 @@ NETWORK = "cnn"  # "cnn", "dense128" or "dense64"
 EPOCHS = 30  # times that each training image is seen
 BATCH_SIZE = None  # images a step; None: follows from the epochs, see batch_size()
 LEARNING_RATE = None  # peak of the one-cycle schedule; None: follows from epochs and batch size, see peak_rate()
+FILTERS = [32, 64, 128]  # of each convolution of cnn, as many as it shall have
+KERNEL_SIZE = 3  # height and width of the kernels of cnn, pixels
 DROPOUT = None  # rate, 0-1; None: follows from the network, see dropout_rate()
 L2 = 1e-5  # weight of the L2 penalty on the convolutions of cnn
 AUGMENT = None  # strength of the random transforms; None: follows from the epochs, see augment_strength()
@@ -85,7 +88,8 @@ def new_network(settings, classes):
     from digits import model
 
     keras.utils.set_random_seed(settings["seed"])
-    return model.build(settings["network"], classes, settings["dropout"], settings["l2"], settings["precision"])
+    names = ("dropout", "l2", "precision", "filters", "kernel_size")
+    return model.build(settings["network"], classes, **{name: settings[name] for name in names})
 
 
 def cross_entropy(labels, probabilities):
@@ -109,8 +113,16 @@ def accuracy_of_digits():
     return Accuracy(name="accuracy")
 
 
-def with_variety(training, share, seed):
-    """Add other people's digits, `share` of the training images, and half as many images of what is no digit."""
+def with_variety(training, classes, share, seed):
+    """Add other people's digits, `share` of the training images, and half as many images of what is no digit.
+
+    Nothing where the classes are not the digits 0 to 9.
+    """
+    if not share:
+        return training
+    if classes != [str(digit) for digit in range(10)]:
+        print("The classes are not the digits 0 to 9: no other handwriting is mixed in")
+        return training
     images, labels = next(training.batch(len(training)).as_numpy_iterator())
     count = round(share * len(images))
     more, more_labels = variety.digits(images, labels, count, seed)
@@ -139,13 +151,13 @@ def calibrate(network, probabilities, labels):
     return float(best)
 
 
-def train(network, training, validation, settings, checkpoint=None, resume=None, log=None):
+def train(network, training, validation, settings, checkpoint=None, resume=None, on_epoch=None, quiet=False):
     """Train an uncompiled Keras model in place; return the history, a list with a dict for each epoch.
 
     training, validation: tf.data.Dataset of (uint8 28×28×1, label), as from dataset.decode(); validation or None.
     settings: dict with epochs, batch_size, learning_rate, augment, seed.
     checkpoint: file to which each finished epoch is saved. resume: what read_checkpoint() returned, to go on
-    from. log: CSV file. Raises Failure if the loss becomes infinite or no number.
+    from. on_epoch: called with the history after each epoch. quiet: print nothing. Raises Failure if the loss becomes infinite or no number.
     """
     import keras
 
@@ -179,9 +191,9 @@ def train(network, training, validation, settings, checkpoint=None, resume=None,
             history.append(row)
             if checkpoint:
                 write_checkpoint(checkpoint, settings, history, variables)
-            if log:
-                write_log(log, history)
-            if not sys.stdout.isatty():
+            if on_epoch:
+                on_epoch(history)
+            if not quiet and not sys.stdout.isatty():
                 print(epoch_line(row, epochs), flush=True)
 
     network.fit(
@@ -192,7 +204,7 @@ def train(network, training, validation, settings, checkpoint=None, resume=None,
         shuffle=False,
         validation_data=validation and dataset.evaluation_batches(validation, channels),
         callbacks=[EachEpoch()],
-        verbose=1 if sys.stdout.isatty() else 0,
+        verbose=1 if sys.stdout.isatty() and not quiet else 0,
     )
     return history
 
@@ -245,6 +257,14 @@ def save(network, path, about):
         temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
+def filters_of(text):
+    """The numbers of filters that a flag names."""
+    counts = [number(int, 1, 1024)(part) for part in text.split(",")]
+    if len(counts) > 8:
+        raise argparse.ArgumentTypeError(f"{text} names {len(counts)} convolutions; there can be at most 8")
+    return counts
+
+
 def parse_args(argv, defaults=None):
     parser = Parser(__doc__)
     add_model_flags(parser, DATA, NETWORK, MODEL)
@@ -262,6 +282,10 @@ def parse_args(argv, defaults=None):
     )
     rate = "peak of the one-cycle schedule (default: 3e-3 · √(30 / epochs) · batch size / 128, at most 0.01)"
     add("--learning-rate", type=number(float, 0, 10, open_low=True), default=LEARNING_RATE, help=rate)
+    filters = f"of each convolution of cnn, as many as it shall have (default: {','.join(map(str, FILTERS))})"
+    add("--filters", type=filters_of, default=FILTERS, metavar="N,N,...", help=filters)
+    kernel = "height and width of the kernels of cnn, pixels (default: %(default)s)"
+    add("--kernel-size", type=number(int, 1, 7), default=KERNEL_SIZE, help=kernel)
     dropout = "rate, 0-1 (default: cnn 0.05, dense128 0.25, dense64 none)"
     add("--dropout", type=number(float, 0, 1, open_high=True), default=DROPOUT, help=dropout)
     add("--l2", type=number(float, 0, 1), default=L2, help="weight of the L2 penalty of cnn (default: %(default)s)")
@@ -277,8 +301,8 @@ def parse_args(argv, defaults=None):
     return parser.parse_args(argv)
 
 
-SETTINGS = ("network", "epochs", "batch_size", "learning_rate", "dropout", "l2", "augment", "variety",
-            "validation_split", "seed", "precision")  # fmt: skip
+SETTINGS = ("network", "epochs", "batch_size", "learning_rate", "filters", "kernel_size", "dropout", "l2",
+            "augment", "variety", "validation_split", "seed", "precision")  # fmt: skip
 
 
 def settings_of(argv, resume):
@@ -292,9 +316,11 @@ def settings_of(argv, resume):
         args.dropout = dropout_rate(args.network)
     if args.augment is None:
         args.augment = round(augment_strength(args.epochs), 3)
+    if args.network != "cnn" and (args.filters, args.kernel_size) != (FILTERS, KERNEL_SIZE):
+        raise UserError(f"--filters, --kernel-size: are of --network cnn, {args.network} is always the same")
     settings = {key: getattr(args, key) for key in SETTINGS}
     for key in SETTINGS if resume else ():
-        if settings[key] != resume["settings"][key]:
+        if settings[key] != resume["settings"].get(key, settings[key]):
             flag = "--" + key.replace("_", "-")
             raise UserError(f"{flag}: the run to resume has {resume['settings'][key]}; leave {flag} out")
     return settings
@@ -340,16 +366,12 @@ def work(argv):
     if checkpoint.exists() and not resume:
         kept = checkpoint.rename(path.with_suffix(".checkpoint.previous.npz"))
         print(f"An unfinished run was here (--resume would go on with it); its checkpoint is kept as {kept}")
-    if settings["variety"]:
-        if images.classes == [str(digit) for digit in range(10)]:
-            training = with_variety(training, settings["variety"], settings["seed"])
-        else:
-            print("The classes are not the digits 0 to 9: no other handwriting is mixed in")
+    training = with_variety(training, images.classes, settings["variety"], settings["seed"])
     network = new_network(settings, len(images.classes))
     network.summary()
     log = path.with_name(f"{path.stem}_log.csv")
     try:
-        history = train(network, training, validation, settings, checkpoint, resume, log)
+        history = train(network, training, validation, settings, checkpoint, resume, lambda rows: write_log(log, rows))
     except KeyboardInterrupt:
         message = "interrupted; with --resume the same command goes on from the last finished epoch"
         raise KeyboardInterrupt(message) from None

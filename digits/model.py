@@ -17,18 +17,23 @@ from keras import layers
 from digits.console import UserError, check_model_file, whole_file
 
 
-def build(network, classes=10, dropout=None, l2=0.0, precision="float32"):
+FILTERS = (32, 64, 128)  # of the convolutions of cnn
+POOLINGS = 2  # after the first convolutions of cnn; the last one's maps are averaged
+
+
+def build(network, classes=10, dropout=None, l2=0.0, precision="float32", filters=FILTERS, kernel_size=3):
     """Return an uncompiled Keras model: float32 N×28×28×channels pixels, 0-255 -> N×classes probabilities.
 
     dropout: rate, 0-1; None: the network's own (cnn 0.5, dense128 0.25). dense64 has no dropout.
     l2: weight of the L2 penalty on the convolution kernels of cnn.
     precision: what the layers compute in, "float32" or "bfloat16"; weights and probabilities are float32 in any case.
+    filters: of each convolution of cnn, as many as it shall have. kernel_size: their height and width, pixels.
     """
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     try:
         if network == "cnn":
-            return _conv_gap_dropout(classes, 0.5 if dropout is None else dropout, l2)
+            return _conv_gap_dropout(classes, 0.5 if dropout is None else dropout, l2, filters, kernel_size)
         if network == "dense128":
             return _conv_flatten_dense(128, classes, 0.25 if dropout is None else dropout)
         if network == "dense64":
@@ -60,31 +65,25 @@ def as_float32(model):
     return copy
 
 
-def _conv_gap_dropout(classes, dropout, l2):
-    def convolution(filters):
-        return layers.Conv2D(
-            filters,
-            kernel_size=3,
-            activation="relu",
-            kernel_initializer="he_normal",
-            kernel_regularizer=keras.regularizers.L2(l2),
+def _conv_gap_dropout(classes, dropout, l2, filters, kernel_size):
+    network = keras.Sequential([keras.Input((28, 28, 3)), layers.Rescaling(1 / 255)], name="cnn")
+    for place, count in enumerate(filters):
+        network.add(
+            layers.Conv2D(
+                count,
+                kernel_size,
+                padding="valid" if network.output_shape[1] >= kernel_size else "same",
+                activation="relu",
+                kernel_initializer="he_normal",
+                kernel_regularizer=keras.regularizers.L2(l2),
+            )
         )
-
-    return keras.Sequential(
-        [
-            keras.Input((28, 28, 3)),
-            layers.Rescaling(1 / 255),
-            convolution(32),
-            layers.MaxPooling2D(),
-            convolution(64),
-            layers.MaxPooling2D(),
-            convolution(128),
-            layers.GlobalAveragePooling2D(),
-            layers.Dropout(dropout),
-            layers.Dense(classes, activation="softmax", dtype="float32"),
-        ],
-        name="cnn",
-    )
+        if place < min(POOLINGS, len(filters) - 1):
+            network.add(layers.MaxPooling2D())
+    network.add(layers.GlobalAveragePooling2D())
+    network.add(layers.Dropout(dropout))
+    network.add(layers.Dense(classes, activation="softmax", dtype="float32"))
+    return network
 
 
 def _conv_flatten_dense(units, classes, dropout):

@@ -58,6 +58,7 @@ def epoch(args):
     precision = model.fast_precision() if args.precision == "auto" else args.precision
     dropout = train.dropout_rate(args.network)
     settings = {"network": args.network, "dropout": dropout, "l2": train.L2, "seed": 0, "precision": precision}
+    settings |= {"filters": train.FILTERS, "kernel_size": train.KERNEL_SIZE}
     images = dataset.load(dataset.find(args.data)[1], "train")
     network = train.new_network(settings, len(images.classes))
     network.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -1,0 +1,298 @@
+"""Look for better settings of the network and its training: Optuna's TPE tries them, train.py trains them.
+
+    python -m extras.tune                          # an hour, MNIST, 4 epochs a trial
+    python -m extras.tune --minutes 10 --data drawn
+    python -m extras.tune --minutes 0              # show what was found so far
+
+Judged by val_accuracy alone; the test set is not read. A trial that falls behind the median of the others is ended
+early. All is kept in tuning.db: after Ctrl-C or a crash the same command goes on. Start it several times, in several
+terminals, and the processes share the work; --storage names a database server where they are on several machines.
+At the end: a table of the best ten, tuning.png, and the train.py command that reproduces the best.
+
+It needs one more package: pip install -r extras/requirements-tune.txt
+"""
+
+import math
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import train
+from digits import dataset, report
+from digits.console import Failure, Parser, UserError, import_tensorflow, number, run
+
+MINUTES = 60  # that this process takes; the trial that runs then is finished
+EPOCHS = 4  # of each trial
+STORAGE = "sqlite:///tuning.db"  # where the study is kept: the URL of a database, as SQLAlchemy wants it
+FIGURE = Path("tuning.png")
+
+# What is tried: from, to.
+LAYERS = (2, 4)  # convolutions
+FIRST_FILTERS = (8, 40)  # of the first convolution
+GROWTH = (1.0, 2.0)  # each further convolution has so many times the filters of the one before
+KERNEL_SIZE = (3, 5)  # pixels, odd
+DROPOUT = (0.0, 0.5)
+L2 = (1e-6, 1e-3)
+LEARNING_RATE = (1e-3, 1e-2)
+BATCH_SIZE = (32, 64, 128, 256)  # each of these
+AUGMENT = (0.0, 1.0)
+RANGES = (LAYERS, FIRST_FILTERS, GROWTH, KERNEL_SIZE, DROPOUT, L2, LEARNING_RATE, BATCH_SIZE, AUGMENT)
+MOST_PARAMETERS = 100_000  # larger networks are left out; the usual one has 94,538
+
+HEARTBEAT = 20  # seconds; a process that was silent three times as long is dead, and another repeats its trial
+BEST = 10  # trials in the table
+
+
+def flags_of(trial, epochs):
+    """Let a trial choose among the ranges above; return the flags of train.py that say the same."""
+    layers = trial.suggest_int("layers", *LAYERS)
+    first, growth = trial.suggest_int("first filters", *FIRST_FILTERS), trial.suggest_float("growth", *GROWTH)
+    values = {
+        "--epochs": epochs,
+        "--filters": ",".join(str(round(first * growth**layer)) for layer in range(layers)),
+        "--kernel-size": trial.suggest_int("kernel size", *KERNEL_SIZE, step=2),
+        "--dropout": round(trial.suggest_float("dropout", *DROPOUT), 2),
+        "--l2": f"{trial.suggest_float('L2', *L2, log=True):.1e}",
+        "--learning-rate": f"{trial.suggest_float('learning rate', *LEARNING_RATE, log=True):.2e}",
+        "--batch-size": trial.suggest_categorical("batch size", BATCH_SIZE),
+        "--augment": round(trial.suggest_float("augment", *AUGMENT), 2),
+    }
+    return {flag: str(value) for flag, value in values.items()}
+
+
+def listed(flags):
+    """A dict of flags as a command line."""
+    return [word for flag in flags.items() for word in flag]
+
+
+def usual(epochs):
+    """The settings of plain train.py for so many epochs, to try first."""
+    batch_size = train.batch_size(epochs)
+    return {
+        "layers": len(train.FILTERS),
+        "first filters": train.FILTERS[0],
+        "growth": train.FILTERS[1] / train.FILTERS[0],
+        "kernel size": train.KERNEL_SIZE,
+        "dropout": train.dropout_rate("cnn"),
+        "L2": train.L2,
+        "learning rate": train.peak_rate(epochs, batch_size),
+        "batch size": batch_size,
+        "augment": train.augment_strength(epochs),
+    }
+
+
+def objective_of(training, validation, classes, epochs):
+    """What Optuna calls for each trial: train, report each epoch's val_accuracy, return the last one."""
+    import keras
+    import optuna
+
+    from digits import model
+
+    def objective(trial):
+        flags = flags_of(trial, epochs)
+        trial.set_user_attr("flags", flags)
+        settings = train.settings_of(listed(flags), None)
+        settings["precision"] = model.fast_precision()
+        keras.utils.clear_session()  # else the memory of earlier trials would stay taken
+        network = train.new_network(settings, classes)
+        trial.set_user_attr("parameters", network.count_params())
+        if network.count_params() > MOST_PARAMETERS:
+            raise optuna.TrialPruned
+
+        def on_epoch(history):
+            accuracy = history[-1]["val_accuracy"]
+            status(f"trial {trial.number}, epoch {len(history)}/{epochs}: val_accuracy {100 * accuracy:.2f}%")
+            trial.set_user_attr("seconds", round(sum(row["seconds"] for row in history), 1))
+            trial.report(accuracy, len(history))
+            if len(history) < epochs and trial.should_prune():
+                raise optuna.TrialPruned
+
+        try:
+            history = train.train(network, training, validation, settings, on_epoch=on_epoch, quiet=True)
+        except Failure:  # the training diverged
+            raise optuna.TrialPruned from None
+        return history[-1]["val_accuracy"]
+
+    return objective
+
+
+def status(text=""):
+    """Show a line on the terminal that the next one takes the place of."""
+    if sys.stderr.isatty():
+        print(f"\r{text:78}\r", end="", file=sys.stderr, flush=True)
+
+
+def announcer(minutes, trials):
+    """What Optuna calls after each trial: print how it went, the best so far, and the time left."""
+    start, done = time.monotonic(), 0
+
+    def announce(study, trial):
+        nonlocal done
+        done += 1
+        passed = time.monotonic() - start
+        left = max(0, 60 * minutes - passed)
+        if trials:
+            left = min(left, passed / done * (trials - done))
+        parameters = trial.user_attrs.get("parameters", 0)
+        if trial.value is not None and trial.state.name == "COMPLETE":
+            how = f"{100 * trial.value:.2f}%"
+        else:
+            how = "too large" if parameters > MOST_PARAMETERS else "ended early"
+        seconds = trial.user_attrs.get("seconds", 0)
+        best = finished(study)[:1]
+        of_best = f"best {100 * best[0].value:.2f}% (trial {best[0].number})" if best else "none finished yet"
+        status()
+        print(
+            f"trial {trial.number:3}  {how:11}  {parameters:7,} parameters  {seconds:5.0f} s   {of_best}   "
+            f"{math.ceil(left / 60)} min left",
+            flush=True,
+        )
+
+    return announce
+
+
+def open_study(storage, name, conditions):
+    """The study of this name, made where it is missing. Raises UserError."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat is
+    connect = {"timeout": 60} if storage.startswith("sqlite") else {}  # seconds to wait while another process writes
+    try:
+        kept = optuna.storages.RDBStorage(
+            storage,
+            engine_kwargs={"connect_args": connect},
+            heartbeat_interval=HEARTBEAT,
+            grace_period=3 * HEARTBEAT,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=2),
+        )
+        study = optuna.create_study(
+            storage=kept,
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(multivariate=True),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=1),
+        )
+    except Exception as error:  # whatever SQLAlchemy and the database's driver raise
+        raise UserError(f"--storage: the database cannot be used: {str(error).splitlines()[0]}") from error
+    before = study.user_attrs.get("conditions")
+    if before is None:
+        study.set_user_attr("conditions", conditions)
+    elif before != conditions:
+        what = ", ".join(key for key in conditions if conditions[key] != before.get(key))
+        raise UserError(f"--study: {name} was begun with another {what}; choose another name")
+    return study
+
+
+def finished(study):
+    """The trials that ran to their end, the best first."""
+    trials = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    return sorted(trials, key=lambda trial: (-trial.value, trial.number))
+
+
+def best_table(trials):
+    """The best trials as text."""
+    flags = list(trials[0].user_attrs["flags"])[1:]
+    rows = [["", "val_accuracy", "parameters", "seconds", "trial", *(flag[2:] for flag in flags)]]
+    for rank, trial in enumerate(trials[:BEST], 1):
+        about = trial.user_attrs
+        scores = (rank, f"{100 * trial.value:.2f}%", f"{about['parameters']:,}", f"{about['seconds']:.0f}", trial.number)
+        rows.append([*map(str, scores), *(about["flags"][flag] for flag in flags)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.rjust, row, widths)) for row in rows)
+
+
+def figure_of(study, trials):
+    """Four figures in one: history, importance of each parameter, error against parameters and against seconds."""
+    import optuna
+    from matplotlib import pyplot as plt
+
+    figure, ((history, importance), (size, duration)) = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    in_order = sorted(trials, key=lambda trial: trial.number)
+    numbers, errors = [t.number for t in in_order], [100 * (1 - t.value) for t in in_order]
+    history.plot(numbers, errors, ".", label="trial")
+    history.step(numbers, [min(errors[: i + 1]) for i in range(len(errors))], where="post", label="best so far")
+    history.set(xlabel="trial", title="History")
+    history.legend()
+    share = optuna.importance.get_param_importances(study) if len(trials) > 3 else {}
+    importance.barh(list(share)[::-1], list(share.values())[::-1])
+    importance.set(xlabel="share of the importance (PED-ANOVA)", title="What matters")
+    for axis, key, label in ((size, "parameters", "parameters"), (duration, "seconds", "seconds of training")):
+        axis.plot([t.user_attrs[key] for t in in_order], errors, ".")
+        axis.set(xlabel=label, xscale="log", title=f"Against {label}")
+    for axis in (history, size, duration):
+        axis.set(yscale="log", ylabel="validation error, %")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}")
+        axis.grid(alpha=0.3, which="both")
+    return figure
+
+
+def work(args):
+    try:
+        import optuna  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(f"the package {error.name} is missing: pip install -r extras/requirements-tune.txt") from None
+    name, folder = dataset.find(args.data)
+    images = dataset.load(folder, "train")
+    parts = dataset.hold_out(images, train.VALIDATION_SPLIT)
+    import_tensorflow()
+    training, validation = map(dataset.decode, parts)
+    conditions = {
+        "data": dataset.fingerprint(training, validation),
+        "epochs": args.epochs,
+        "ranges": list(map(list, RANGES)),
+    }
+    study = open_study(args.storage, args.study or f"{name}, {args.epochs} epochs", conditions)
+    if args.minutes > 0:
+        if not study.trials:
+            study.enqueue_trial(usual(args.epochs), skip_if_exists=True)
+        training = train.with_variety(training, images.classes, train.VARIETY, train.SEED)
+        objective = objective_of(training, validation, len(images.classes), args.epochs)
+        announce = announcer(args.minutes, args.trials)
+        try:
+            study.optimize(objective, args.trials, 60 * args.minutes, callbacks=[announce])
+        except KeyboardInterrupt:
+            show(study, args, name)
+            raise KeyboardInterrupt("interrupted; the same command goes on") from None
+    show(study, args, name)
+
+
+def show(study, args, name):
+    """Print the best trials and the command that repeats the best; save the figure."""
+    trials = finished(study)
+    status()
+    if not trials:
+        print(f"No trial of the study '{study.study_name}' was finished yet", flush=True)
+        return
+    print(f"\nThe best of {len(trials):,} finished trials, of {len(study.trials):,} begun:\n\n{best_table(trials)}\n")
+    report.save(figure_of(study, trials), FIGURE)
+    print(f"Figure: {FIGURE}")
+    best = trials[0]
+    print(f"python train.py --data {args.data or name} {' '.join(listed(best.user_attrs['flags']))}")
+    print(f"Best val_accuracy: {100 * best.value:.2f}% ({best.user_attrs['parameters']:,} parameters)", flush=True)
+    report.show()
+
+
+def parse_args(argv):
+    parser = Parser(__doc__)
+    parser.add_argument("--data", default=train.DATA, help="as in train.py (default: mnist, or drawn without MNIST)")
+    minutes = "that this process takes; 0 shows what was found (default: %(default)s)"
+    parser.add_argument("--minutes", type=number(float, 0, 100_000), default=MINUTES, help=minutes)
+    trials = "trials of this process at most (default: as many as the minutes allow)"
+    parser.add_argument("--trials", type=number(int, 1, 1_000_000), help=trials)
+    epochs = "of each trial (default: %(default)s)"
+    parser.add_argument("--epochs", type=number(int, 1, 100_000), default=EPOCHS, help=epochs)
+    parser.add_argument("--study", help="name of the study in the database (default: <data>, <epochs> epochs)")
+    parser.add_argument("--storage", default=STORAGE, metavar="URL", help="of the database (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    return run(work, parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
