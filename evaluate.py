@@ -73,7 +73,7 @@ def work(args):
         model = shipped
     check_model_file(model)
     images = dataset.load(folder, "test")
-    network, classes, _ = reader.load_model(model)
+    network, classes, *_ = reader.load_model(model)
     if classes != images.classes:
         raise UserError(
             f"{model}: its classes are {_list(classes)}, those of the data {name} are {_list(images.classes)}"

@@ -20,6 +20,7 @@ import csv
 import json
 import random
 import sys
+import textwrap
 from collections import deque
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -79,10 +80,10 @@ def pictures_in(names):
 
 def random_test_image(data):
     """The name, the image (path, or uint8 28×28×1 if drawn) and the true label of a test image drawn by lot."""
-    folder = dataset.MNIST_FOLDER if data == "mnist" else Path(data)
-    if data != "drawn" and not (folder / "test").is_dir():
-        raise UserError(f"--random: there is no {folder / 'test'}; train.py makes MNIST's, or use --data drawn")
-    images = dataset.load(None if data == "drawn" else folder, "test")
+    _, folder = dataset.name_and_folder(data)
+    if folder and not (folder / "test").is_dir():
+        raise UserError(f"--random: there is no {folder / 'test'}; train.py makes it, or use --data drawn")
+    images = dataset.load(folder, "test")
     place = random.randrange(len(images.labels))
     drawn = images.files.ndim > 1
     name = f"drawn test image {place}" if drawn else images.files[place]
@@ -91,7 +92,7 @@ def random_test_image(data):
 
 def read_all(pictures, model, box):
     """Yield (name, Reading or None, error or None) for each picture; a bar shows where the answers do not."""
-    readings = judged(found_in(pictures, box), model)
+    readings = judged(found_in(pictures, box, reader.sees_whole(model)), model)
     return readings if sys.stdout.isatty() else progress(readings, "Reading pictures", len(pictures))
 
 
@@ -104,17 +105,17 @@ def judged(batches, model):
             yield name, None if error else next(readings), error
 
 
-def found_in(pictures, box):
+def found_in(pictures, box, whole):
     """Yield lists of (name, what reader.find() returns, error or None); for many pictures all processors work."""
     size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
     batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
     if processes.count() == 1 or len(pictures) <= 5 * BATCH:
-        yield from ([find_one(*picture, box) for picture in batch] for batch in batches)
+        yield from ([find_one(*picture, box, whole) for picture in batch] for batch in batches)
         return
     pool, running = processes.pool(), deque()
     try:
         for batch in batches:
-            running.append([pool.submit(find_one, *picture, box) for picture in batch])
+            running.append([pool.submit(find_one, *picture, box, whole) for picture in batch])
             if len(running) > 2 * processes.count():  # few at a time, so that memory does not grow with the folder
                 yield [one.result() for one in running.popleft()]
         for batch in running:
@@ -125,10 +126,10 @@ def found_in(pictures, box):
         pool.shutdown(cancel_futures=True)
 
 
-def find_one(name, source, page, box):
+def find_one(name, source, page, box, whole):
     """(name, what reader.find() returns, error or None) for a picture."""
     try:
-        return name, reader.find(source, box, page), None
+        return name, reader.find(source, box, page, whole=whole), None
     except image_file.PictureError as error:
         folder = isinstance(source, Path) and source.is_dir()
         return name, None, "no pictures in this folder" if folder else str(error)
@@ -136,15 +137,17 @@ def find_one(name, source, page, box):
 
 def answer_of(reading, min_confidence):
     """What is printed of a picture."""
+    of_digits = all(name.isdecimal() for name in reading.probabilities)
     if reading.prediction is None:
-        answer = "No digit found"
+        answer = "No digit found" if of_digits else "Nothing found"
     elif len(reading.digits) > 1:
         lowest = min(digit.confidence for digit in reading.digits)
-        answer = f"Number: {reading.number}  (lowest confidence {100 * lowest:.1f}%)"
+        answer = f"{'Number' if of_digits else 'Text'}: {reading.number}  (lowest confidence {100 * lowest:.1f}%)"
     elif reading.is_digit:
         answer = f"Prediction: {reading.prediction} with {100 * reading.confidence:.2f}% confidence"
     else:
-        answer = f"Not a digit (looks most like a {reading.prediction}, {100 * reading.confidence:.0f}%)"
+        refused = "Not a digit (looks most like a" if of_digits else "None of the classes (looks most like"
+        answer = f"{refused} {reading.prediction}, {100 * reading.confidence:.0f}%)"
     return answer + ("  (to be reviewed)" if for_review(reading, min_confidence) else "")
 
 
@@ -202,7 +205,7 @@ def print_answers(pictures, model, box, min_confidence, steps=False, true_label=
         if len(rows) < MOST_ROWS:
             look = reader.look if steps else image_file.open_picture  # the steps are those of the very pixels read
             pixels, factor, *_ = look(picture[1], box, picture[2])
-            title = f"{Path(name).name}\n" + answer.replace("  (", "\n(")
+            title = f"{Path(name).name}\n" + textwrap.fill(answer.replace("  (", "\n("), 38, replace_whitespace=False)
             rows.append((pixels, factor, (box or (0, 0))[:2], reading, title))
     if not rows:
         return status
@@ -262,9 +265,11 @@ def parse_args(argv):
 
 
 def work(args):
-    name = args.data if args.data in ("mnist", "drawn") else Path(args.data).resolve().name
+    name, _ = dataset.name_and_folder(args.data)
     model = model_file(args, name)
     check_model_file(model)
+    if args.steps and reader.sees_whole(model):
+        raise UserError(f"--steps: {model} sees pictures whole, so there are no steps; leave it out")
     true_label = None
     if args.random:
         name, source, true_label = random_test_image(args.data)

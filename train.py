@@ -157,7 +157,8 @@ def train(network, training, validation, settings, checkpoint=None, resume=None,
     training, validation: tf.data.Dataset of (uint8 28×28×1, label), as from dataset.decode(); validation or None.
     settings: dict with epochs, batch_size, learning_rate, augment, seed.
     checkpoint: file to which each finished epoch is saved. resume: what read_checkpoint() returned, to go on
-    from. on_epoch: called with the history after each epoch. quiet: print nothing. Raises Failure if the loss becomes infinite or no number.
+    from. on_epoch: called with the history after each epoch. quiet: print nothing. Raises Failure if the loss becomes
+    infinite or no number.
     """
     import keras
 
@@ -316,8 +317,10 @@ def settings_of(argv, resume):
         args.dropout = dropout_rate(args.network)
     if args.augment is None:
         args.augment = round(augment_strength(args.epochs), 3)
-    if args.network != "cnn" and (args.filters, args.kernel_size) != (FILTERS, KERNEL_SIZE):
-        raise UserError(f"--filters, --kernel-size: are of --network cnn, {args.network} is always the same")
+    if args.network != "cnn":
+        if (args.filters, args.kernel_size) not in ((FILTERS, KERNEL_SIZE), (None, None)):
+            raise UserError(f"--filters, --kernel-size: are of --network cnn, {args.network} is always the same")
+        args.filters = args.kernel_size = None
     settings = {key: getattr(args, key) for key in SETTINGS}
     for key in SETTINGS if resume else ():
         if settings[key] != resume["settings"].get(key, settings[key]):
@@ -383,7 +386,7 @@ def work(argv):
     if test_images:
         results["test"], _ = evaluate.score(network, dataset.decode(test_images), test_images.labels, images.classes)
         sizes["test"] = results["test"]["total"]
-    save(network, path, description(name, images.classes, threshold, sizes, settings, history, results))
+    save(network, path, description(name, images, threshold, sizes, settings, history, results))
     checkpoint.unlink(missing_ok=True)
     curves = path.with_name(f"{path.stem}_curves.png")
     report.save(report.curves_figure(history), curves)
@@ -400,14 +403,15 @@ def validated(network, validation, labels, classes):
     return result, float(np.quantile(reader.digit_score(probabilities), 1 - KEPT))
 
 
-def description(name, classes, threshold, sizes, settings, history, results):
+def description(name, images, threshold, sizes, settings, history, results):
     """What the .json beside the model says."""
     import keras
     import tensorflow as tf
 
     return {
         "network": settings["network"],
-        "classes": classes,
+        "classes": images.classes,
+        "whole": images.whole,
         "threshold": threshold,
         "accuracy": {split: result and result["accuracy"] for split, result in results.items()},
         "seconds": round(sum(row["seconds"] for row in history), 1),

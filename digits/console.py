@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NETWORKS = ("cnn", "dense128", "dense64")
+DATA_SETS = (
+    "mnist, fashion, kmnist, emnist-digits, emnist-letters, emnist-balanced, drawn, or a folder of train/ and test/"
+)
 
 
 class UserError(ValueError):
@@ -60,7 +63,7 @@ class Parser(argparse.ArgumentParser):
 def add_model_flags(parser, data, network, model):
     """The flags that train.py, evaluate.py and predict.py share, with their defaults."""
     default = "(default: %(default)s)" if data else "(default: mnist, or drawn where MNIST cannot be had)"
-    parser.add_argument("--data", default=data, help=f"mnist, drawn, or a folder of train/ and test/ {default}")
+    parser.add_argument("--data", default=data, help=f"{DATA_SETS} {default}")
     parser.add_argument("--network", choices=NETWORKS, default=network, help="(default: %(default)s)")
     parser.add_argument("--model", type=Path, default=model, help="model file (default: <data>_<network>.keras)")
 
@@ -161,12 +164,14 @@ def keep_previous(path):
 
 
 def check_model_file(path):
-    """Raise UserError unless the path is a Keras model file, as far as can be seen without TensorFlow."""
+    """Raise UserError unless the path is a model file, as far as can be seen without opening it in its runtime."""
     path = Path(path)
     if path.is_dir() or not path.exists():
         raise UserError(f"{path}: no such model file; train one with train.py, or name another with --model")
+    if path.suffix in (".tflite", ".onnx"):
+        return
     if path.suffix != ".keras":
-        raise UserError(f"{path}: a model's file name ends in .keras; name one with --model")
+        raise UserError(f"{path}: a model's file name ends in .keras, .tflite or .onnx; name one with --model")
     try:
         with zipfile.ZipFile(path) as archive:
             whole = archive.testzip() is None and "config.json" in archive.namelist()

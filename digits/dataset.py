@@ -5,6 +5,7 @@ network makes floats of it, and as many channels as the network takes.
 """
 
 import hashlib
+import json
 import math
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from digits import mnist, strokes
+from digits import mnist, relatives, strokes
 from digits.console import UserError, import_tensorflow, native_log_held, progress
 
 MNIST_FOLDER = Path("Mnist_dataset")
@@ -29,27 +30,41 @@ class Images(NamedTuple):
     classes: list  # names, str
     labels: np.ndarray  # int64 N, indices into classes
     files: np.ndarray  # str N paths, or uint8 N×28×28×1 pixels
+    whole: bool = False  # whether pictures of these things are to be seen whole, not searched for writing
+
+
+def name_and_folder(data):
+    """The name of a data set, and the folder in which it is or will be made; None for drawn digits."""
+    if data == "drawn":
+        return "drawn", None
+    if data in (None, "mnist"):
+        return "mnist", MNIST_FOLDER
+    if data in relatives.RELATIVES:
+        return data, relatives.folder_of(data)
+    return Path(data).resolve().name, Path(data)
 
 
 def find(data):
     """Return (name, folder) of a data set; the folder of drawn digits is None.
 
-    data: "mnist" (made in Mnist_dataset/ where it is missing), "drawn", a folder with train/ and test/, or None for
-    MNIST with drawn digits in its place where it cannot be had. Raises UserError.
+    data: "mnist" or one of its relatives (made where it is missing), "drawn", a folder with train/ and test/, or None
+    for MNIST with drawn digits in its place where it cannot be had. Raises UserError.
     """
-    if data == "drawn":
-        return "drawn", None
-    if data not in (None, "mnist"):
-        return Path(data).resolve().name, Path(data)
+    name, folder = name_and_folder(data)
+    if data not in (None, "mnist", *relatives.RELATIVES) or folder.is_dir():
+        return name, folder
     try:
-        if not MNIST_FOLDER.is_dir():
-            mnist.make(MNIST_FOLDER)
-        return "mnist", MNIST_FOLDER
+        if name == "mnist":
+            mnist.make(folder)
+        else:
+            relatives.make(name)
+        return name, folder
     except mnist.Unavailable as error:
-        if data == "mnist":
+        if data is not None:
+            variable = "MNIST_DIR" if name == "mnist" else relatives.RELATIVES[name].variable
             raise UserError(
-                f"{MNIST_FOLDER}/ is missing and MNIST cannot be had ({error}); put its four IDX files "
-                "into a folder and set MNIST_DIR to it, or train on drawn digits with --data drawn"
+                f"{folder}/ is missing and {name} cannot be had ({error}); put its four IDX files "
+                f"into a folder and set {variable} to it, or train on drawn digits with --data drawn"
             ) from error
         print("MNIST cannot be had here (--data mnist says why): using drawn digits, as --data drawn", file=sys.stderr)
         return "drawn", None
@@ -58,22 +73,44 @@ def find(data):
 
 
 def load(folder, split):
-    """Return the Images of a split, "train" or "test", of a folder, or of drawn digits for None. Raises UserError."""
+    """Return the Images of a split, "train" or "test", of a folder, or of drawn digits for None.
+
+    The classes are called like their folders, or as dataset.json says, which is in the folder of a relative of MNIST:
+    {"classes": {folder: name, ...}, "whole": true or false}. Raises UserError.
+    """
     if folder is None:
         pixels, labels = strokes.draw(*DRAWN[split])
         return Images([str(digit) for digit in range(10)], labels, pixels)
+    names, whole = _about(folder / "dataset.json")
     folder = folder / split
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; a data set has train/<class>/*.png and test/<class>/*.png")
-    classes = [entry.name for entry in _entries(folder) if entry.is_dir()]
-    paths = [[str(path) for path in _entries(folder / name)] for name in classes]
-    if len(classes) < 2:
-        raise UserError(f"{folder}: found {len(classes)} class folders; at least 2 are needed, one for each class")
-    for name, found in zip(classes, paths, strict=True):
+    paths = {entry.name: [str(path) for path in _entries(entry)] for entry in _entries(folder) if entry.is_dir()}
+    if len(paths) < 2:
+        raise UserError(f"{folder}: found {len(paths)} class folders; at least 2 are needed, one for each class")
+    names = names or {name: name for name in paths}
+    for name, found in paths.items():
+        if name not in names:
+            raise UserError(f"{folder / name}: dataset.json does not name this class; add it, or delete the folder")
         if not found:
             raise UserError(f"{folder / name}: no images in it; add some, or delete the folder")
-    labels = np.repeat(np.arange(len(classes)), [len(found) for found in paths])
-    return Images(classes, labels, np.concatenate(paths))
+    files = [path for name in names for path in paths.get(name, [])]
+    labels = np.repeat(np.arange(len(names)), [len(paths.get(name, [])) for name in names])
+    return Images(list(names.values()), labels, np.array(files), whole)
+
+
+def _about(path):
+    """What a dataset.json says, classes and whole; nothing where there is none. Raises UserError."""
+    if not path.exists():
+        return {}, False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names, whole = content["classes"], bool(content.get("whole"))
+        if not all(isinstance(name, str) for name in names.values()) or len(set(names.values())) < len(names):
+            raise ValueError("two classes have the same name, or one has none")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: damaged ({error}); it must be as digits/dataset.py says, or be deleted") from error
+    return names, whole
 
 
 def _entries(folder):
@@ -87,7 +124,7 @@ def hold_out(images, fraction):
     for label in range(len(images.classes)):
         mine = rng.permutation(np.flatnonzero(images.labels == label))
         held_out[mine[: min(round(fraction * len(mine)), len(mine) - 1)]] = True
-    return tuple(Images(images.classes, images.labels[m], images.files[m]) for m in (~held_out, held_out))
+    return tuple(images._replace(labels=images.labels[m], files=images.files[m]) for m in (~held_out, held_out))
 
 
 def decode(images):

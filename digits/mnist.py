@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import http.client
 import io
+import json
 import os
 import queue
 import shutil
@@ -55,20 +56,32 @@ class Unavailable(Exception):
 def make(folder):
     """Write MNIST to folder/{train,test}/{0..9}/<place in the original set>.png, 70,000 files, 8-bit grey.
 
-    The folder appears whole or not at all: it is built beside its place and renamed.
     Raises ValueError if MNIST_DIR is set but unusable, Unavailable if there is no source of the data.
     """
-    folder = Path(folder)
-    arrays = _find()
+    write_data_set(Path(folder), splits_of(_find(), SHA256))
+
+
+def splits_of(arrays, names):
+    """{"train": (images, labels), "test": ...} of four arrays; names: theirs, in the order of SHA256."""
+    images, labels, test_images, test_labels = (arrays[name] for name in names)
+    return {"train": (images, labels), "test": (test_images, test_labels)}
+
+
+def write_data_set(folder, splits, about=None):
+    """Write {split: (uint8 N×28×28 images, N labels)} to PNG files, and about, a dict, to dataset.json.
+
+    The folder appears whole or not at all: it is built beside its place and renamed.
+    """
     for leftover in folder.parent.glob(folder.name + ".partial-*"):  # of a run that was killed
         if time.time() - leftover.stat().st_mtime > 600:
             shutil.rmtree(leftover, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=folder.name + ".partial-", dir=folder.parent))
     try:
         partial.chmod(0o755)  # mkdtemp makes it readable by its owner alone
-        for split, prefix in (("train", "train"), ("test", "t10k")):
-            images, labels = arrays[f"{prefix}-images-idx3-ubyte"], arrays[f"{prefix}-labels-idx1-ubyte"]
+        for split, (images, labels) in splits.items():
             write_png_folder(partial / split, images, labels)
+        if about:
+            (partial / "dataset.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         try:
             partial.rename(folder)
         except OSError:
@@ -91,7 +104,7 @@ def _find():
     if os.environ.get("MNIST_DIR"):
         return _from_idx_folder(Path(os.environ["MNIST_DIR"]))
     failures = []
-    cached = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets" / "mnist.npz"
+    cached = keras_cache() / "mnist.npz"
     for source in [cached] * cached.is_file() + list(MIRRORS):
         if sys.stderr.isatty():
             print(f"Looking for MNIST at {source}", file=sys.stderr)
@@ -101,6 +114,11 @@ def _find():
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, http.client.HTTPException) as error:
             failures.append(f"{source}: {error or type(error).__name__}")
     raise Unavailable("; ".join(failures))
+
+
+def keras_cache():
+    """The folder in which Keras keeps data sets."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
 
 
 def _from_idx_folder(folder):
@@ -134,9 +152,18 @@ def parse_idx(name, data):
     """Check the bytes of an uncompressed IDX file and return its uint8 array (N×28×28 images or N labels)."""
     if hashlib.sha256(data).hexdigest() != SHA256[name]:
         raise ValueError(f"{name} has the wrong checksum")
-    dimensions = data[3]  # bytes 0-3: 0, 0, element type, number of dimensions; then a big-endian int32 for each
-    shape = np.frombuffer(data, ">i4", dimensions, offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    return array_of(data)
+
+
+def array_of(data):
+    """The uint8 array in the bytes of an uncompressed IDX file. Raises ValueError."""
+    # Bytes 0-3: 0, 0, element type (8: uint8), number of dimensions; then a big-endian int32 for each.
+    if data[:3] != b"\0\0\x08" or len(data) < 4 * (1 + data[3]):
+        raise ValueError("not an IDX file of bytes")
+    shape = np.frombuffer(data, ">i4", data[3], offset=4)
+    if len(data) != 4 * (1 + data[3]) + np.prod(shape, dtype=np.int64):
+        raise ValueError("not as long as its header says")
+    return np.frombuffer(data, np.uint8, offset=4 * (1 + data[3])).reshape(shape)
 
 
 def _download_idx(mirror, name):
@@ -147,21 +174,30 @@ def _download_idx(mirror, name):
 
 
 def _bytes_of(source):
-    """The bytes of a file or, with a progress bar, of a URL."""
+    """The bytes of a file or of a URL."""
     if isinstance(source, Path):
         return source.read_bytes()
+    content = io.BytesIO()
+    download(source, content)
+    return content.getvalue()
+
+
+def download(url, file):
+    """Write the content of a URL to a binary file, with a progress bar; return its MD5. Raises OSError, ValueError."""
     pieces = queue.Queue()
     # In a thread of its own, since a name look-up cannot be given a time-out.
-    threading.Thread(target=_fetch, args=(source, pieces), daemon=True).start()
-    size = _next(pieces)
+    threading.Thread(target=_fetch, args=(url, pieces), daemon=True).start()
+    size, received, digest = _next(pieces), 0, hashlib.md5(usedforsecurity=False)
     if not size:
         raise ValueError("the answer does not say how long it is")
-    received = bytearray()
-    for _ in progress(range(-(-size // PIECE)), f"Downloading {source.rsplit('/', 1)[1]}"):
-        received += _next(pieces)
-    if len(received) != size:
-        raise ValueError(f"{len(received):,} of {size:,} bytes arrived")
-    return bytes(received)
+    for _ in progress(range(-(-size // PIECE)), f"Downloading {url.rsplit('/', 1)[1]}"):
+        piece = _next(pieces)
+        file.write(piece)
+        digest.update(piece)
+        received += len(piece)
+    if received != size:
+        raise ValueError(f"{received:,} of {size:,} bytes arrived")
+    return digest.hexdigest()
 
 
 def _fetch(url, pieces):

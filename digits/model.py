@@ -16,7 +16,6 @@ from keras import layers
 
 from digits.console import UserError, check_model_file, whole_file
 
-
 FILTERS = (32, 64, 128)  # of the convolutions of cnn
 POOLINGS = 2  # after the first convolutions of cnn; the last one's maps are averaged
 

@@ -22,6 +22,7 @@ MOST_CROSSED = 0.4  # of its height, the ink that a cut through a piece may cros
 ASIDE = 0.1  # pixels of ink that a cut rather crosses than steps aside by one
 CUT_PRIOR = 0.5  # of a cut through connected ink; half for each side
 JOIN_PRIOR = 0.2  # of a digit of which two strokes do not touch and stand side by side
+FAINTEST_THING = 16  # grey levels from the ground, where a picture is seen whole
 PEN_WIDTHS = 1.6, 4.8  # pixels; 96 of 100 of MNIST's digits lie between
 THINNER, THICKER = 2.2, 4.2  # pixels; what those outside are given, well inside
 
@@ -55,6 +56,34 @@ def find_digits(picture):
     for number, line in enumerate(lines_of(steps.boxes)):
         candidates += _candidates(steps.ink, steps.pieces, steps.boxes, line, number)
     return candidates
+
+
+def as_one_image(picture):
+    """Return the one Candidate that a picture of a thing is, uint8 H×W×3, made the way Fashion-MNIST was.
+
+    The ground around it is cut off, the longer side made 28 pixels long, the shorter one filled up, and what was on
+    light ground is made a negative (H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST", 2017). An empty list where there
+    is nothing; a picture of 28×28 pixels on dark ground is left as it is.
+    """
+    grey = np.asarray(Image.fromarray(picture).convert("L"), int)
+    ground = int(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    away = abs(grey - ground)
+    if away.max() < FAINTEST_THING:
+        return []
+    rows, columns = (np.flatnonzero((away >= FAINTEST_THING).any(axis)) for axis in (1, 0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    image = np.zeros((28, 28), np.uint8)
+    if ground > 127:
+        grey = np.maximum(ground - grey, 0) * 255 // ground
+    if grey.shape == image.shape:
+        image[:] = grey
+    else:
+        cut = Image.fromarray(grey[top:bottom, left:right].astype(np.uint8))
+        height, width = (max(1, round(28 * side / max(cut.size))) for side in cut.size[::-1])
+        y, x = (28 - height) // 2, (28 - width) // 2
+        image[y : y + height, x : x + width] = cut.resize((width, height), Image.Resampling.BOX)
+    box = tuple(map(int, (left, top, right - left, bottom - top)))
+    return [Candidate(image[..., None], box, 0, 0, 1, True, 1.0)]
 
 
 def take_apart(picture):

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from digits.console import UserError, import_tensorflow
+from digits import exported
+from digits.console import UserError, check_model_file, import_tensorflow
 from digits.image_file import MOST_PIXELS, WORKING_PIXELS, PictureError, open_picture
-from digits.picture import find_digits
+from digits.picture import as_one_image, find_digits
 
 SMALL_WRITING = 40  # pixels; where ink is no higher, or none is found, a picture that was reduced is reduced less
 FINE_PIXELS = 4_000_000  # to this
@@ -50,21 +51,33 @@ class Reading(NamedTuple):
     box: tuple | None  # x, y, width, height of the digit in the upright picture, in its pixels
 
 
+class Model(NamedTuple):
+    """A network, and what the file beside or in it says."""
+
+    network: object  # called with float32 n×28×28×channels pixels, gives n×classes probabilities
+    classes: list  # names, str
+    threshold: float  # of the digit score, 0-1
+    whole: bool  # whether its pictures are to be seen whole, not searched for writing
+
+
 def read(picture, model, box=None):
     """Read the digits in a picture.
 
     picture: path, bytes, open binary file, PIL image, or uint8 array (H×W or H×W×3); any size, mode and polarity.
-    model: path of a model file that train.py wrote (opened once and remembered), or a Keras model.
+    model: path of a model file that train.py or extras/export.py wrote (opened once and remembered), or a Keras model.
     box: x, y, width, height of the part to read, in pixels of the upright picture; None: all of it.
     Raises ValueError, with a message of one line, if the picture or the model cannot be used.
     """
-    found = find(picture, box)  # first, so that a wrong picture is known before TensorFlow is imported
+    # First, so that a wrong picture is known before TensorFlow is imported.
+    found = find(picture, box, whole=sees_whole(model))
     return judge([found], model)[0]
 
 
-def look(picture, box=None, page=0, limit=MOST_PIXELS):
+def look(picture, box=None, page=0, limit=MOST_PIXELS, whole=False):
     """The pixels in which digits are looked for, and what is found: (uint8 H×W×3, factor, size before, Candidates)."""
     pixels, factor, size = open_picture(picture, box, page, WORKING_PIXELS, limit)
+    if whole:
+        return pixels, factor, size, as_one_image(pixels)
     candidates = find_digits(pixels)
     if factor > 1 and (not candidates or np.median([c.box[3] for c in candidates]) < SMALL_WRITING):
         pixels, factor, size = open_picture(picture, box, page, FINE_PIXELS, limit)
@@ -72,13 +85,14 @@ def look(picture, box=None, page=0, limit=MOST_PIXELS):
     return pixels, factor, size, candidates
 
 
-def find(picture, box=None, page=0, limit=MOST_PIXELS):
+def find(picture, box=None, page=0, limit=MOST_PIXELS, whole=False):
     """The first half of read(), without the network: (Candidates, factor, size, corner).
 
-    page: of a TIFF, from 0. limit: pixels; a picture that has more is refused. Raises PictureError.
+    page: of a TIFF, from 0. limit: pixels; a picture that has more is refused. whole: do not search it for writing.
+    Raises PictureError.
     """
     try:
-        _, factor, size, candidates = look(picture, box, page, limit)
+        _, factor, size, candidates = look(picture, box, page, limit, whole)
     except MemoryError:
         raise PictureError("there is not enough memory for this picture") from None
     return candidates, factor, size, (box or (0, 0))[:2]
@@ -87,9 +101,9 @@ def find(picture, box=None, page=0, limit=MOST_PIXELS):
 def judge(found, model):
     """The second half of read(): the Reading of each of several pictures; the network sees them together."""
     if isinstance(model, (str, Path)):
-        network, classes, threshold = load_model(model)
+        network, classes, threshold, _ = load_model(model)
     else:
-        network, classes, threshold = model, [str(index) for index in range(model.output_shape[-1])], USUAL_THRESHOLD
+        network, classes, threshold = model, usual_names(model.output_shape[-1]), USUAL_THRESHOLD
     images = [candidate.image for candidates, *_ in found for candidate in candidates]
     probabilities = predict(network, np.stack(images)) if images else np.zeros((0, len(classes)))
     readings, start = [], 0
@@ -135,7 +149,8 @@ def _reading(candidates, probabilities, classes, threshold, factor, size, corner
     digits = [all_read[i] for i in chosen if is_digit[i]]
     lines = sorted({digit.line for digit in digits})
     refused = [all_read[i] for i in chosen if not is_digit[i] and candidates[i].line in lines]
-    number = "_".join("".join(digit.digit for digit in digits if digit.line == line) for line in lines)
+    between = "" if max(map(len, classes)) == 1 else " "
+    number = "_".join(between.join(digit.digit for digit in digits if digit.line == line) for line in lines)
     read = all_read[main]
     return Reading(
         read.digit, read.confidence, read.probabilities, bool(is_digit[main]), read.digit_score, number, digits,
@@ -206,47 +221,76 @@ def as_json(reading):
     return {key: getattr(reading, key) for key in keys} | {"digits": digits}
 
 
-def load_model(path):
-    """Return (Keras model, class names, threshold) of a model file; read once, and again when it has changed.
+def sees_whole(model):
+    """Whether a model's pictures are to be seen whole, not searched for writing; known without TensorFlow."""
+    if not isinstance(model, (str, Path)):
+        return False
+    path = Path(model)
+    return load_model(path).whole if path.suffix in exported.SUFFIXES else _beside(path)[2]
 
-    The class names and the threshold of the digit score come from the .json beside it; without one they are 0 … n-1
-    and USUAL_THRESHOLD. Raises ValueError.
+
+def load_model(path):
+    """Return the Model in a file; read once, and again when it has changed. Raises ValueError.
+
+    What it says of itself is in the .json beside a .keras file, and inside a .tflite or .onnx file; without, the
+    classes are 0 … n-1 and the threshold is USUAL_THRESHOLD.
     """
     path = Path(path)
-    description = path.with_suffix(".json")
-    times = [file.stat().st_mtime_ns if file.exists() else None for file in (path, description)]
-    return _load_model(path, description, *times)
+    files = (path, path.with_suffix(".json"))
+    return _load_model(path, *(file.stat().st_mtime_ns if file.exists() else None for file in files))
 
 
 @lru_cache(maxsize=4)
-def _load_model(path, description, *times):
-    import_tensorflow()
-    from digits import model
+def _load_model(path, *times):
+    check_model_file(path)
+    if path.suffix in exported.SUFFIXES:
+        network = exported.Exported(path)
+        classes, threshold, whole = _about(network.description, path) if network.description else _beside(path)
+    else:
+        import_tensorflow()
+        from digits import model
 
-    network = model.load(path)
-    return network, *about(description, network.output_shape[-1])
-
-
-def about(description, count):
-    """The class names and the threshold in a model's .json, or the usual ones without. Raises ValueError."""
-    if not description.exists():
-        return [str(index) for index in range(count)], USUAL_THRESHOLD
-    try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-        classes, threshold = content["classes"], float(content.get("threshold", USUAL_THRESHOLD))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{description}: damaged ({error}); delete it, or train the model again") from error
+        network = model.load(path)
+        classes, threshold, whole = _beside(path)
+    count = network.output_shape[-1]
+    if classes is None:
+        classes = usual_names(count)
     if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
-        raise UserError(f"{description}: does not name the {count} classes of the model beside it; train it again")
-    return classes, threshold
+        raise UserError(f"{path.with_suffix('.json')}: does not name the {count} classes of the model; train it again")
+    return Model(network, classes, threshold, whole)
+
+
+def _beside(path):
+    """What the .json beside a model file says: (class names, threshold, whole), or the usual. Raises ValueError."""
+    description = path.with_suffix(".json")
+    if not description.exists():
+        return None, USUAL_THRESHOLD, False
+    try:
+        return _about(description.read_text(encoding="utf-8"), description)
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"{description}: damaged ({error}); delete it, or train the model again") from error
+
+
+def _about(text, where):
+    try:
+        about = json.loads(text)
+        return about["classes"], float(about.get("threshold", USUAL_THRESHOLD)), bool(about.get("whole"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{where}: damaged ({error}); delete it, or train the model again") from error
+
+
+def usual_names(count):
+    """The names of classes that have none."""
+    return [str(index) for index in range(count)]
 
 
 def predict(network, images):
     """Probabilities, float32 N×classes, for images, uint8 N×28×28×1."""
+    run = network if isinstance(network, exported.Exported) else _compiled(network)
     blocks = []
     for start in range(0, len(images), BLOCK):  # so that a page full of writing does not fill the memory
         pixels = images[start : start + BLOCK].astype(np.float32)
-        blocks.append(np.asarray(_compiled(network)(np.repeat(pixels, network.input_shape[-1], axis=-1))))
+        blocks.append(np.asarray(run(np.repeat(pixels, network.input_shape[-1], axis=-1))))
     return np.concatenate(blocks)
 
 

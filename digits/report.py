@@ -7,6 +7,10 @@ import numpy as np
 
 from digits.console import whole_file
 
+MOST_COLUMNS = 20  # classes of which the confusion matrix is printed
+MOST_BARS = 12  # of more classes, the likeliest are shown
+LONG_NAME = 3  # letters; longer names of classes stand upright below an axis
+
 
 def metrics(labels, probabilities, classes):
     """Compare probabilities (float N×classes) with true labels (int N); return a dict that json can write.
@@ -42,13 +46,22 @@ def calibration_error(labels, probabilities, bins=15):
 
 
 def as_text(result):
-    """The metrics as two tables: per class, and the confusion matrix."""
+    """The metrics as two tables: per class, and the confusion matrix; of many classes, only what is confused most."""
     names = list(result["per_class"])
     wide = max(5, *map(len, names))
     lines = [f"{'class':>{wide}}  precision   recall       F1  support"]
     for name, row in result["per_class"].items():
         scores = "  ".join(f"{100 * row[key]:6.2f}%" for key in ("precision", "recall", "f1"))
         lines.append(f"{name:>{wide}}    {scores}  {row['support']:7,}")
+    if len(names) > MOST_COLUMNS:
+        matrix = np.array(result["confusion_matrix"])
+        np.fill_diagonal(matrix, 0)
+        lines += ["", "Confused most (true, predicted, how often):"]
+        for place in np.argsort(-matrix, axis=None, kind="stable")[:MOST_COLUMNS]:
+            true, predicted = divmod(int(place), len(names))
+            if matrix[true, predicted]:
+                lines.append(f"{names[true]:>{wide}}  {names[predicted]:<{wide}}  {matrix[true, predicted]:,}")
+        return "\n".join(lines)
     cell = max(wide, len(str(np.max(result["confusion_matrix"])))) + 1
     lines += ["", "Confusion matrix (rows true, columns predicted):"]
     lines.append(" " * wide + "".join(f"{name:>{cell}}" for name in names))
@@ -92,7 +105,7 @@ def confusion_figure(result):
     for row, column in zip(*np.nonzero(matrix), strict=True):
         colour = "white" if share[row, column] > 5 else "black"
         axis.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=colour, fontsize=8)
-    axis.set_xticks(range(len(names)), names)
+    axis.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > LONG_NAME else 0)
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="predicted", ylabel="true")
     axis.set_title(f"{100 * result['accuracy']:.2f}% of {result['total']:,} right")
@@ -110,7 +123,8 @@ def grid_figure(pixels, labels, probabilities, classes, rows, columns, title):
         axis.axis("off")
     for axis, image, label, row in zip(axes.flat, pixels, labels, probabilities, strict=False):
         axis.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=255)
-        text = f"{classes[row.argmax()]} ({100 * row.max():.1f}%), true {classes[label]}"
+        between = "\n" if max(map(len, classes)) > LONG_NAME else ", "
+        text = f"{classes[row.argmax()]} ({100 * row.max():.1f}%){between}true {classes[label]}"
         axis.set_title(text, fontsize=9, color="black" if row.argmax() == label else "crimson")
     figure.suptitle(title)
     return figure
@@ -135,9 +149,12 @@ def prediction_figure(rows):
         else:
             middle.imshow(reading.image[..., 0], cmap="gray", vmin=0, vmax=255)
             middle.set_title("what the network sees", fontsize=10)
-        names, values = list(reading.probabilities), [100 * p for p in reading.probabilities.values()]
+        names = list(reading.probabilities)
+        if len(names) > MOST_BARS:
+            names = sorted(names, key=reading.probabilities.get, reverse=True)[:MOST_BARS]
         colours = ["tab:orange" if name == reading.prediction else "tab:blue" for name in names]
-        right.bar(names, values, color=colours)
+        right.bar(names, [100 * reading.probabilities[name] for name in names], color=colours)
+        right.tick_params(axis="x", rotation=90 if max(map(len, names)) > LONG_NAME else 0)
         right.set(ylim=(0, 100), ylabel="probability, %")
     return figure
 

@@ -8,6 +8,8 @@ from which page they come, only from the service's own or an allowed one.
 import asyncio
 import base64
 import hashlib
+import html
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -73,7 +75,8 @@ class Readers:
 
     def __init__(self, model):
         """Raises UserError if the model cannot be used, Failure if the processes cannot be started."""
-        self.model, self.finding, self.waiting, self.asking = model, 0, [], None
+        self.model, self.whole = model, reader.sees_whole(model)
+        self.finding, self.waiting, self.asking = 0, [], None
         self.finders, self.network = processes.pool(), ThreadPoolExecutor(1)
         try:
             first = [self.finders.submit(reader.find, STROKE) for _ in range(processes.count())]
@@ -93,7 +96,7 @@ class Readers:
         loop, finders = asyncio.get_running_loop(), self.finders
         self.finding += 1
         try:
-            found = await loop.run_in_executor(finders, reader.find, picture, None, 0, MOST_PIXELS)
+            found = await loop.run_in_executor(finders, reader.find, picture, None, 0, MOST_PIXELS, self.whole)
         except BrokenProcessPool:  # for want of memory, perhaps
             if finders is self.finders:
                 self.finders = processes.pool()
@@ -150,7 +153,8 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
         title="Handwritten digits", lifespan=lifespan, redirect_slashes=False,
         docs_url=None, redoc_url=None,  # these pages load scripts from elsewhere
     )  # fmt: skip
-    page = PAGE.read_text(encoding="utf-8")
+    names = html.escape(json.dumps(reader.load_model(model).classes))
+    page = PAGE.read_text(encoding="utf-8").replace('data-classes=""', f'data-classes="{names}"')
 
     @app.get("/", include_in_schema=False)
     async def drawing_page():

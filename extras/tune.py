@@ -198,8 +198,9 @@ def best_table(trials):
     rows = [["", "val_accuracy", "parameters", "seconds", "trial", *(flag[2:] for flag in flags)]]
     for rank, trial in enumerate(trials[:BEST], 1):
         about = trial.user_attrs
-        scores = (rank, f"{100 * trial.value:.2f}%", f"{about['parameters']:,}", f"{about['seconds']:.0f}", trial.number)
-        rows.append([*map(str, scores), *(about["flags"][flag] for flag in flags)])
+        accuracy, seconds = f"{100 * trial.value:.2f}%", f"{about['seconds']:.0f}"
+        row = [str(rank), accuracy, f"{about['parameters']:,}", seconds, str(trial.number)]
+        rows.append(row + [about["flags"][flag] for flag in flags])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.rjust, row, widths)) for row in rows)
 

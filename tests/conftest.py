@@ -14,7 +14,7 @@ import pytest
 matplotlib.use("agg")
 
 import train
-from digits import mnist, strokes
+from digits import mnist, relatives, strokes
 
 PROJECT = Path(__file__).parents[1]
 
@@ -37,9 +37,12 @@ def handwriting():
 def workplace(tmp_path, monkeypatch):
     """Each test works in an empty folder and reaches no data by itself."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MNIST_DIR", raising=False)
+    for name in ("MNIST_DIR", "FASHION_DIR", "KMNIST_DIR", "EMNIST_DIR"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "no_keras"))
     monkeypatch.setattr(mnist, "MIRRORS", ())
+    without_mirrors = {name: relative._replace(mirrors=()) for name, relative in relatives.RELATIVES.items()}
+    monkeypatch.setattr(relatives, "RELATIVES", without_mirrors)
     return tmp_path
 
 
