@@ -181,7 +181,8 @@ def train(network, training, validation, settings, checkpoint=None, resume=None,
         def on_epoch_begin(self, epoch, logs=None):
             self.start = time.monotonic()
             for layer in network.layers:
-                if isinstance(layer, keras.layers.Dropout):  # its noise, too, follows from seed and epoch alone
+                # The noise of dropout, too, follows from seed and epoch alone.
+                if isinstance(layer, keras.layers.Dropout) and layer.rate:
                     layer.seed_generator.state.assign([seed, 1_000_000 * epoch])
 
         def on_epoch_end(self, epoch, logs=None):

@@ -2,8 +2,10 @@
 
     python -m extras.bench accuracy                          # plain train.py, mean of 3 seeds
     python -m extras.bench accuracy --epochs 4 --network dense64
+    python -m extras.bench sizes                             # networks of 5,000 to 94,538 parameters, docs/sizes.png
     python -m extras.bench epoch                             # an epoch against one on batches held ready in memory
-    python -m extras.bench startup                           # predict.py --json against import tensorflow
+    python -m extras.bench startup                           # predict.py --json against import tensorflow; with
+                                                             # mnist_cnn.tflite (extras.export --to litert), too
     python -m extras.bench pictures                          # a 12-megapixel photo, and small pictures a second
     python -m extras.bench draw                              # the service of draw.py: alone, and with 32 clients
 
@@ -32,19 +34,59 @@ from digits.console import NETWORKS, Failure, Parser, import_tensorflow, number,
 
 def accuracy(args):
     """Train with several seeds; the other settings are those of train.py."""
+    flags = [f"--{name}={getattr(args, name)}" for name in ("data", "network", "epochs", "precision")]
+    table(("network", "epochs", *SCORES), (args.network, args.epochs, *cells_of(trained(flags, args.repeats))))
+
+
+def trained(flags, repeats):
+    """The .json that train.py leaves, for seeds 0 … repeats - 1."""
     scores = []
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(args.repeats):
+        for seed in range(repeats):
             model = Path(folder) / "model.keras"
-            flags = {name: getattr(args, name) for name in ("data", "network", "epochs", "precision")}
-            flags |= {"seed": seed, "model": model}
-            if train.main([f"--{name}={value}" for name, value in flags.items()]):
+            if train.main([*flags, f"--seed={seed}", f"--model={model}"]):
                 raise SystemExit(1)
             scores.append(json.loads(model.with_suffix(".json").read_text()))
-    names = ("network", "epochs", "n", "validation accuracy, %", "test accuracy, %", "seconds of training")
-    columns = ([100 * s["accuracy"]["validation"] for s in scores], [100 * s["accuracy"]["test"] for s in scores])
-    seconds = spread([s["seconds"] for s in scores])
-    table(names, (args.network, args.epochs, args.repeats, *map(spread, columns), seconds))
+    return scores
+
+
+SCORES = ("n", "validation accuracy, %", "test accuracy, %", "seconds of training")
+
+
+def cells_of(scores):
+    accuracies = ([100 * score["accuracy"][split] for score in scores] for split in ("validation", "test"))
+    return len(scores), *map(spread, accuracies), spread([score["seconds"] for score in scores])
+
+
+def sizes(args):
+    """Train networks of several sizes, each with several seeds; draw docs/sizes.png."""
+    import_tensorflow()
+    from matplotlib import pyplot as plt
+
+    from digits import model, report
+
+    rows, figure = [], plt.figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    for flags in SIZES:
+        scores = trained([*flags.split(), f"--data={args.data}", f"--precision={args.precision}"], args.repeats)
+        settings = scores[0]["settings"]
+        network = model.build("cnn", filters=settings["filters"], kernel_size=settings["kernel_size"])
+        parameters, errors = network.count_params(), [100 * (1 - score["accuracy"]["test"]) for score in scores]
+        rows.append((f"{parameters:,}", *cells_of(scores), f"`{flags}`"))
+        axis.plot([parameters] * len(errors), errors, "o", color="tab:blue", alpha=0.35)
+        axis.plot(parameters, statistics.mean(errors), "_", color="tab:orange", markersize=24, markeredgewidth=3)
+        axis.annotate(f"{100 - statistics.mean(errors):.2f}%", (parameters, max(errors)), (0, 8),
+                      textcoords="offset points", ha="center")  # fmt: skip
+    axis.set(xscale="log", yscale="log", xlabel="parameters", ylabel="test error, %",
+             title="Accuracy by size: each seed, and their mean")  # fmt: skip
+    for direction in (axis.xaxis, axis.yaxis):
+        direction.set_major_formatter("{x:,.6g}")
+        direction.set_minor_formatter("{x:,.6g}")
+    axis.tick_params(axis="x", which="both", rotation=45)
+    axis.margins(0.08, 0.2)
+    axis.grid(alpha=0.3, which="both")
+    report.save(figure, Path("docs/sizes.png"))
+    table(("parameters", *SCORES, "flags of train.py"), *rows)
 
 
 def epoch(args):
@@ -87,6 +129,8 @@ def startup(args):
         "import tensorflow": [sys.executable, "-c", "import tensorflow"],
         "predict.py --json": [sys.executable, "predict.py", "--json", "samples/5.png"],
     }
+    if Path("mnist_cnn.tflite").exists():
+        commands["the same --model mnist_cnn.tflite"] = [*commands["predict.py --json"], "--model", "mnist_cnn.tflite"]
     seconds = {name: [] for name in commands}
     for repeat in range(args.repeats + 1):
         for name, command in commands.items():
@@ -94,8 +138,8 @@ def startup(args):
             subprocess.run(command, check=True, capture_output=True)
             if repeat:  # the first one reads the libraries from disk
                 seconds[name].append(time.monotonic() - start)
-    ratio = [b / a for a, b in zip(*seconds.values(), strict=True)]
-    names = ("n", *(f"{name}, s" for name in commands), "ratio")
+    ratio = [b / a for a, b in zip(seconds["import tensorflow"], seconds["predict.py --json"], strict=True)]
+    names = ("n", *(f"{name}, s" for name in commands), "ratio of the first two")
     table(names, (args.repeats, *map(spread, seconds.values()), spread(ratio)))
 
 
@@ -205,9 +249,9 @@ def spread(values):
     return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
 
 
-def table(names, cells):
-    """Print a Markdown table of one row."""
-    for row in (names, ["---"] * len(names), cells):
+def table(names, *rows):
+    """Print a Markdown table."""
+    for row in (names, ["---"] * len(names), *rows):
         print("| " + " | ".join(map(str, row)) + " |", flush=True)
 
 
@@ -216,9 +260,11 @@ def machine():
     return ", ".join(parts + [f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy")])
 
 
+# The best of each size that extras.tune found, trained longer.
+SIZES = ()
 SMALL_PICTURES = 2000
 CLIENTS = 32
-PARTS = {"accuracy": accuracy, "epoch": epoch, "startup": startup, "pictures": pictures, "draw": draw}
+PARTS = {"accuracy": accuracy, "sizes": sizes, "epoch": epoch, "startup": startup, "pictures": pictures, "draw": draw}
 
 
 def main(argv=None):

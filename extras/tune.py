@@ -3,6 +3,7 @@
     python -m extras.tune                          # an hour, MNIST, 4 epochs a trial
     python -m extras.tune --minutes 10 --data drawn
     python -m extras.tune --minutes 0              # show what was found so far
+    python -m extras.tune --most-parameters 15000 --study small     # the best small network
 
 Judged by val_accuracy alone; the test set is not read. A trial that falls behind the median of the others is ended
 early. All is kept in tuning.db: after Ctrl-C or a crash the same command goes on. Start it several times, in several
@@ -82,7 +83,7 @@ def usual(epochs):
     }
 
 
-def objective_of(training, validation, classes, epochs):
+def objective_of(training, validation, classes, epochs, most_parameters):
     """What Optuna calls for each trial: train, report each epoch's val_accuracy, return the last one."""
     import keras
     import optuna
@@ -97,7 +98,7 @@ def objective_of(training, validation, classes, epochs):
         keras.utils.clear_session()  # else the memory of earlier trials would stay taken
         network = train.new_network(settings, classes)
         trial.set_user_attr("parameters", network.count_params())
-        if network.count_params() > MOST_PARAMETERS:
+        if network.count_params() > most_parameters:
             raise optuna.TrialPruned
 
         def on_epoch(history):
@@ -138,7 +139,7 @@ def announcer(minutes, trials):
         if trial.value is not None and trial.state.name == "COMPLETE":
             how = f"{100 * trial.value:.2f}%"
         else:
-            how = "too large" if parameters > MOST_PARAMETERS else "ended early"
+            how = "ended early" if trial.intermediate_values else "left out"
         seconds = trial.user_attrs.get("seconds", 0)
         best = finished(study)[:1]
         of_best = f"best {100 * best[0].value:.2f}% (trial {best[0].number})" if best else "none finished yet"
@@ -173,7 +174,7 @@ def open_study(storage, name, conditions):
             direction="maximize",
             load_if_exists=True,
             sampler=optuna.samplers.TPESampler(multivariate=True),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=1),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=2),
         )
     except Exception as error:  # whatever SQLAlchemy and the database's driver raise
         raise UserError(f"--storage: the database cannot be used: {str(error).splitlines()[0]}") from error
@@ -251,7 +252,7 @@ def work(args):
         if not study.trials:
             study.enqueue_trial(usual(args.epochs), skip_if_exists=True)
         training = train.with_variety(training, images.classes, train.VARIETY, train.SEED)
-        objective = objective_of(training, validation, len(images.classes), args.epochs)
+        objective = objective_of(training, validation, len(images.classes), args.epochs, args.most_parameters)
         announce = announcer(args.minutes, args.trials)
         try:
             study.optimize(objective, args.trials, 60 * args.minutes, callbacks=[announce])
@@ -279,15 +280,18 @@ def show(study, args, name):
 
 def parse_args(argv):
     parser = Parser(__doc__)
-    parser.add_argument("--data", default=train.DATA, help="as in train.py (default: mnist, or drawn without MNIST)")
+    add = parser.add_argument
+    add("--data", default=train.DATA, help="as in train.py (default: mnist, or drawn without MNIST)")
     minutes = "that this process takes; 0 shows what was found (default: %(default)s)"
-    parser.add_argument("--minutes", type=number(float, 0, 100_000), default=MINUTES, help=minutes)
+    add("--minutes", type=number(float, 0, 100_000), default=MINUTES, help=minutes)
     trials = "trials of this process at most (default: as many as the minutes allow)"
-    parser.add_argument("--trials", type=number(int, 1, 1_000_000), help=trials)
+    add("--trials", type=number(int, 1, 1_000_000), help=trials)
     epochs = "of each trial (default: %(default)s)"
-    parser.add_argument("--epochs", type=number(int, 1, 100_000), default=EPOCHS, help=epochs)
-    parser.add_argument("--study", help="name of the study in the database (default: <data>, <epochs> epochs)")
-    parser.add_argument("--storage", default=STORAGE, metavar="URL", help="of the database (default: %(default)s)")
+    add("--epochs", type=number(int, 1, 100_000), default=EPOCHS, help=epochs)
+    most = "larger networks are left out (default: %(default)s)"
+    add("--most-parameters", type=number(int, 1, 10**9), default=MOST_PARAMETERS, metavar="N", help=most)
+    add("--study", help="name of the study in the database (default: <data>, <epochs> epochs)")
+    add("--storage", default=STORAGE, metavar="URL", help="of the database (default: %(default)s)")
     return parser.parse_args(argv)
 
 

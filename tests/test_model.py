@@ -33,6 +33,25 @@ def test_layers_of_the_cnn():
     assert built.layers[7].rate == 0.5
 
 
+@pytest.mark.parametrize(
+    ("filters", "kernel_size", "parameters", "sides"),
+    [
+        ([8], 7, 1_274, [22]),
+        ([8, 16], 5, 3_994, [24, 8]),
+        ([8, 16, 24], 3, 5_122, [26, 11, 3]),
+        ([8, 16, 24, 24], 5, 28_122, [24, 8, 4, 4]),  # where the kernel no longer fits, the image keeps its size
+        ([4] * 8, 7, 6_158, [22, 5, 2, 2, 2, 2, 2, 2]),
+    ],
+)
+def test_cnn_of_other_sizes(filters, kernel_size, parameters, sides):
+    built = model.build("cnn", filters=filters, kernel_size=kernel_size)
+    convolutions = [layer for layer in built.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.filters for layer in convolutions] == filters
+    assert [layer.output.shape[1] for layer in convolutions] == sides
+    assert built.count_params() == parameters
+    assert built.output_shape == (None, 10)
+
+
 def test_other_number_of_classes_and_dropout():
     built = model.build("dense128", classes=26, dropout=0.4)
     assert built.output_shape == (None, 26)

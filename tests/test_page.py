@@ -102,8 +102,9 @@ def pixels(page, name):
 
 
 def bars(page):
-    rows = page.browser.find_elements("css selector", "#bars li")
-    return [(row.text.split()[0], row.text.split()[1:], row.get_attribute("class")) for row in rows]
+    """(class name, [share], CSS class) of each bar, all at one moment, since each answer brings new ones."""
+    script = "return [...document.querySelectorAll('#bars li')].map((row) => [row.innerText, row.className])"
+    return [(text.split()[0], text.split()[1:], kind) for text, kind in page.browser.execute_script(script)]
 
 
 def test_an_empty_canvas_asks_for_a_digit(page):
@@ -286,3 +287,35 @@ def test_q_ends_the_program(chromium, shipped):
         page.press("q")
         page.wait("The program has ended. This tab can be closed.", "trouble")
     assert ended == [True]
+
+
+def test_the_page_follows_the_classes_of_the_model(chromium, shipped, workplace):
+    shutil.copy(shipped, "clothes.keras")
+    names = [
+        "T-shirt/top",
+        "Trouser",
+        'a "coat" <b>',
+        "Bag",
+        "Dress",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Hat",
+        "Ankle boot",
+    ]
+    about = {"classes": names, "threshold": 0.99999, "whole": True}
+    (workplace / "clothes.json").write_text(json.dumps(about), encoding="utf-8")
+    with running("clothes.keras") as port:
+        page = Page(chromium, port)
+        page.wait("Draw")
+        assert page.text("title") == "Draw, and see what is read" and page.text("bars-title") == "Probabilities"
+        labels = [
+            row.find_element("css selector", "span") for row in chromium.find_elements("css selector", "#bars li")
+        ]
+        assert [label.text for label in labels] == names
+        assert all(label.size["height"] < 30 for label in labels)  # each on one line
+        page.draw([(200, 200), (600, 200), (600, 400), (200, 400), (200, 200)])
+        page.wait("None of the classes")
+        assert "looks most like" in page.text("detail")
+        page.press("c")
+        page.wait("Draw")

@@ -66,3 +66,19 @@ def test_no_title_of_the_steps_covers_another(shipped):
     boxes = [text.get_window_extent() for text in titles]
     assert len(boxes) == 12
     assert not any(one.overlaps(two) for place, one in enumerate(boxes) for two in boxes[:place])
+
+
+def test_of_many_classes_the_text_names_what_is_confused_most():
+    names = [f"letter {number}" for number in range(26)]
+    probabilities = np.eye(26)[[*range(26), 7, 7, 7, 2]]
+    text = report.as_text(report.metrics(np.array([*range(26), 3, 3, 3, 9]), probabilities, names))
+    confused = text.split("Confused most")[1].splitlines()[1:]
+    assert [" ".join(line.split()) for line in confused] == ["letter 3 letter 7 3", "letter 9 letter 2 1"]
+
+
+def test_names_of_classes_do_not_overlap_in_the_figures():
+    names = ["T-shirt/top", "Ankle boot", "Pullover"]
+    figure = report.confusion_figure(report.metrics(LABELS, PROBABILITIES, names))
+    assert {label.get_rotation() for label in figure.axes[0].get_xticklabels()} == {90}
+    figure = report.grid_figure(np.zeros((6, 28, 28, 1)), LABELS, PROBABILITIES, names, 2, 3, "title")
+    assert figure.axes[0].get_title() == "T-shirt/top (70.0%)\ntrue T-shirt/top"

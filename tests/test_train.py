@@ -64,6 +64,18 @@ def test_a_network_learns(drawn_folder, capsys):
     assert out.splitlines()[-1].endswith(f"Test accuracy: {100 * accuracy:.2f}% ({round(100 * accuracy)} of 100)")
 
 
+def test_a_network_of_another_size(drawn_folder, workplace, capsys):
+    flags = ["--data", str(drawn_folder), "--epochs", "1", "--filters", "8,12", "--kernel-size", "5"]
+    assert train.main(flags) == 0
+    settings = described("small_cnn.json")["settings"]
+    assert (settings["filters"], settings["kernel_size"]) == ([8, 12], 5)
+    assert [w.shape for w in weights("small_cnn.keras")][:3:2] == [(5, 5, 3, 8), (5, 5, 8, 12)]
+    assert train.main([*flags, "--network", "dense64"]) == 2
+    assert "--filters" in capsys.readouterr().err.splitlines()[-1]
+    assert train.main(["--data", str(drawn_folder), "--epochs", "1", "--network", "dense64", "--no-test"]) == 0
+    assert described("small_dense64.json")["settings"]["filters"] is None
+
+
 def test_interrupted_and_resumed(trained, drawn_folder, workplace, monkeypatch, capsys):
     """Ctrl-C in the second epoch: one line, and --resume ends with the very weights of the uninterrupted run."""
     write_log = train.write_log
@@ -138,7 +150,7 @@ def test_the_model_that_is_replaced_is_kept(drawn_folder, workplace):
 def test_without_test_and_validation(folder):
     shutil.rmtree(folder / "test")
     flags = ["--data", "small", "--epochs", "1", "--no-test", "--validation-split", "0", "--augment", "0"]
-    assert train.main(flags) == 0
+    assert train.main([*flags, "--dropout", "0"]) == 0  # a Dropout layer of rate 0 has no noise to be set
     about = described("small_cnn.json")
     assert about["accuracy"] == {"validation": None, "test": None}
     assert about["data"]["training"] == 300
@@ -159,6 +171,10 @@ def test_without_test_and_validation(folder):
         ["--seed", "-1"],
         ["--network", "resnet"],
         ["--epoch-count", "3"],
+        ["--filters", "32,0"],
+        ["--filters", "8;8"],
+        ["--filters", "8,8,8,8,8,8,8,8,8"],
+        ["--kernel-size", "8"],
     ],
 )
 def test_wrong_flags(flags, capsys):

@@ -1,0 +1,185 @@
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+import evaluate
+import predict
+from digits import exported, model, reader
+from digits.console import UserError
+from extras import export
+from tests.conftest import PROJECT
+from tests.test_evaluate import flags as data_and_model
+
+pytest.importorskip("ai_edge_litert")
+pytest.importorskip("onnxruntime")
+
+SAMPLES = [str(PROJECT / "samples" / name) for name in ("5.png", "2_chalk.jpg", "number.jpg", "tick.png")]
+
+
+@pytest.fixture(scope="module")
+def files(shipped, tmp_path_factory):
+    """The shipped model in every form, {name: path}; each away from the .json of the Keras model."""
+    folder, alone = tmp_path_factory.mktemp("exported"), tmp_path_factory.mktemp("alone")
+    for suffix in (".keras", ".json"):
+        shutil.copy(shipped.with_suffix(suffix), folder / f"m{suffix}")
+    for flags in (["litert"], ["litert", "--int8"], ["onnx"], ["saved_model"]):
+        assert export.main(["--model", str(folder / "m.keras"), "--data", "drawn", "--to", *flags]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "m.json", "m.keras", "m.onnx", "m.tflite", "m_int8.tflite", "m_saved_model"
+    ]  # fmt: skip
+    for path in folder.iterdir():
+        if path.suffix in (".tflite", ".onnx") or path.is_dir():
+            path.rename(alone / path.name)
+    return {path.name[2:] if path.name.startswith("m_") else path.suffix[1:]: path for path in alone.iterdir()}
+
+
+def readings(model_file, capsys):
+    assert predict.main(["--json", "--model", str(model_file), *SAMPLES]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx", "int8.tflite"])
+def test_the_same_answers_and_refusals(kind, files, shipped, capsys):
+    for ours, theirs in zip(readings(shipped, capsys), readings(files[kind], capsys), strict=True):
+        assert ours.keys() == theirs.keys()
+        for key in ("path", "prediction", "number", "is_digit"):
+            assert ours[key] == theirs[key]
+        assert [digit["box"] for digit in ours["digits"]] == [digit["box"] for digit in theirs["digits"]]
+        near = 0.2 if "int8" in kind else 1e-4
+        assert theirs["probabilities"] == pytest.approx(ours["probabilities"], abs=near)
+        assert theirs["digit_score"] == pytest.approx(ours["digit_score"], abs=near)
+    assert reader.load_model(files[kind])[1:] == reader.load_model(shipped)[1:]  # names, threshold, kind of picture
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+sys.modules["tensorflow"] = sys.modules["keras"] = sys.modules["matplotlib"] = None  # importing them is an error
+sys.path.insert(0, sys.argv.pop(1))
+import predict
+sys.exit(predict.main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_without_tensorflow_and_matplotlib(kind, files):
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, str(PROJECT), "--json", "--model", str(files[kind]), *SAMPLES]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert [json.loads(line)["number"] for line in process.stdout.splitlines()] == ["5", "2", "40628", ""]
+
+
+def test_evaluate_scores_them(files, trained, drawn_folder, shipped, capsys):
+    results = []
+    for path in (shipped, files["tflite"], files["onnx"]):
+        assert evaluate.main([*data_and_model(drawn_folder, path), "--json"]) == 0
+        results.append(json.loads(capsys.readouterr().out))
+    assert results[0]["confusion_matrix"] == results[1]["confusion_matrix"] == results[2]["confusion_matrix"]
+    assert results[1]["loss"] == pytest.approx(results[0]["loss"], abs=1e-5)
+
+
+def test_a_saved_model_for_tensorflow_serving(files, shipped):
+    import tensorflow as tf
+
+    version = files["saved_model"] / "1"
+    about = json.loads((version / "assets.extra" / "digits.json").read_text())
+    assert about["classes"] == list("0123456789") and about["threshold"] == reader.load_model(shipped).threshold
+    loaded = tf.saved_model.load(version)
+    (tensor,) = loaded.signatures["serving_default"](tf.zeros((2, 28, 28, 3))).values()
+    assert tensor.shape == (2, 10)
+
+
+def test_a_replaced_export_is_kept(shipped, workplace, capsys):
+    for suffix in (".keras", ".json"):
+        shutil.copy(shipped.with_suffix(suffix), workplace / f"m{suffix}")
+    (workplace / "m.tflite").write_bytes(b"old")
+    assert export.main(["--model", "m.keras", "--to", "litert"]) == 0
+    out = capsys.readouterr().out
+    assert "the same answer on 1,000 of 1,000 images" in out.lower() and "m.tflite (38" in out.splitlines()[-1]
+    assert (workplace / "m.previous.tflite").read_bytes() == b"old"
+    for version in ("1", "2"):
+        assert export.main(["--model", "m.keras", "--to", "saved_model"]) == 0
+        assert (workplace / "m_saved_model" / version / "saved_model.pb").exists()
+    assert not [path for path in workplace.rglob(".*")]
+
+
+def test_what_answers_otherwise_is_not_kept(shipped, workplace, monkeypatch, capsys):
+    shutil.copy(shipped, "m.keras")
+    call = exported.Exported.__call__
+    monkeypatch.setattr(exported.Exported, "__call__", lambda self, pixels: call(self, pixels[:, ::-1]))
+    assert export.main(["--model", "m.keras", "--to", "litert"]) == 1
+    assert "does not answer as the model does" in capsys.readouterr().err
+    assert [path.name for path in workplace.iterdir()] == ["m.keras"]
+
+
+def test_a_model_of_other_classes_is_compared_on_its_own_images(workplace, folder, capsys):
+    (workplace / "small").rename("letters")
+    model.save(model.build("dense64"), "letters_dense64.keras")
+    about = {"classes": list("abcdefghij"), "threshold": 0.25, "data": {"name": "letters"}}
+    (workplace / "letters_dense64.json").write_text(json.dumps(about))
+    for to in ("litert", "onnx"):
+        assert export.main(["--model", "letters_dense64.keras", "--to", to]) == 0
+        assert "100 test images of letters" in capsys.readouterr().out
+    for suffix in (".tflite", ".onnx"):
+        loaded = reader.load_model(f"letters_dense64{suffix}")
+        assert loaded.classes == list("abcdefghij") and loaded.threshold == 0.25
+        assert loaded.network.input_shape == (None, 28, 28, 1)
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_files_that_are_refused(suffix, files, workplace, capsys):
+    path = workplace / f"bad{suffix}"
+    good = files[suffix[1:]].read_bytes()
+    for content in (b"", b"a text", good[:1000], good[1000:]):
+        path.write_bytes(content)
+        assert predict.main(["--model", str(path), SAMPLES[0]]) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1 and f"bad{suffix}" in err
+    assert predict.main(["--model", f"none{suffix}", SAMPLES[0]]) == 2
+    assert "no such model file" in capsys.readouterr().err
+
+
+def test_a_file_of_others_has_the_usual_names(files, workplace):
+    bare = workplace / "bare.tflite"
+    with zipfile.ZipFile(files["tflite"]) as archive:
+        start = min(info.header_offset for info in archive.infolist())
+    bare.write_bytes(files["tflite"].read_bytes()[:start])
+    assert reader.load_model(bare)[1:] == (list("0123456789"), reader.USUAL_THRESHOLD, False)
+    (workplace / "bare.json").write_text(json.dumps({"classes": list("abcdefghij"), "threshold": 0.3}))
+    assert reader.load_model(bare)[1:] == (list("abcdefghij"), 0.3, False)
+
+
+def test_one_line_for_what_is_wrong(shipped, workplace, monkeypatch, capsys, files):
+    shutil.copy(files["tflite"], "m.tflite")
+    for flags, word in (
+        (["--to", "litert", "--model", "none.keras"], "none.keras"),
+        (["--to", "litert", "--model", "m.tflite"], "m.tflite"),
+        (["--to", "onnx", "--int8", "--model", str(shipped)], "--int8"),
+    ):
+        assert export.main(flags) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1 and word in err
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    assert predict.main(["--model", "m.tflite", SAMPLES[0]]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "pip install -r extras/requirements-export.txt" in err
+
+
+def test_numbers_that_are_not_float32_are_refused(workplace, shipped):
+    import tensorflow as tf
+
+    network = reader.load_model(shipped).network
+    converter = tf.lite.TFLiteConverter.from_keras_model(network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([np.zeros((1, 28, 28, 3), np.float32)] for _ in range(2))
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    (workplace / "whole.tflite").write_bytes(converter.convert())
+    with pytest.raises(UserError, match="float32"):
+        exported.Exported(workplace / "whole.tflite")

@@ -1,0 +1,171 @@
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+import train
+from extras import tune
+from tests.conftest import PROJECT
+
+optuna = pytest.importorskip("optuna")
+
+
+def study_of(name):
+    return optuna.load_study(study_name=name, storage=tune.STORAGE)
+
+
+def states(name):
+    return [trial.state.name for trial in study_of(name).trials]
+
+
+def test_the_command_at_the_end_repeats_the_best_trial(drawn_folder, workplace, capsys):
+    assert tune.main(["--data", str(drawn_folder), "--epochs", "2", "--trials", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    best = study_of("small, 2 epochs").best_trial
+    assert out.splitlines()[-1].startswith(f"Best val_accuracy: {100 * best.value:.2f}% (")
+    assert len([line for line in out.splitlines() if line.startswith("trial ") and " min left" in line]) == 2
+    (command,) = re.findall(r"^python train\.py (.*)$", out, re.MULTILINE)
+    assert f"--data {drawn_folder}" in command
+    assert train.main([*command.split(), "--no-test"]) == 0
+    about = json.loads((workplace / "small_cnn.json").read_text())
+    assert about["history"][-1]["val_accuracy"] == best.value
+    assert about["settings"]["filters"] == [int(count) for count in best.user_attrs["flags"]["--filters"].split(",")]
+    assert Image.open("tuning.png").width > 1000
+
+
+def test_the_first_trial_is_plain_train():
+    flags = tune.flags_of(optuna.trial.FixedTrial(tune.usual(4)), 4)
+    theirs, ours = (train.settings_of(argv, None) for argv in (["--epochs", "4"], tune.listed(flags)))
+    assert {key: ours[key] for key in ("filters", "kernel_size", "l2", "batch_size", "dropout")} == {
+        key: theirs[key] for key in ("filters", "kernel_size", "l2", "batch_size", "dropout")
+    }
+    assert ours["learning_rate"] == pytest.approx(theirs["learning_rate"], rel=0.01)
+    assert ours["augment"] == pytest.approx(theirs["augment"], abs=0.01)
+
+
+@pytest.fixture
+def unreal(monkeypatch):
+    """Trainings that take no time: the accuracy follows from dropout and epoch alone."""
+
+    def quick(network, training, validation, settings, on_epoch, quiet):
+        history = []
+        for epoch in range(settings["epochs"]):
+            accuracy = 0.9 + 0.01 * epoch - 0.1 * settings["dropout"]
+            history.append({"epoch": epoch + 1, "val_accuracy": accuracy, "seconds": 1.0})
+            on_epoch(history)
+        return history
+
+    monkeypatch.setattr(train, "train", quick)
+    monkeypatch.setattr(train, "with_variety", lambda training, *_: training)
+
+
+def test_what_falls_behind_is_ended_early(unreal, drawn_folder, capsys):
+    flags = ["--data", str(drawn_folder), "--most-parameters", "60000"]
+    assert tune.main([*flags, "--trials", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "left out      94,538 parameters" in out and "No trial of the study" in out
+    study = study_of("small, 4 epochs")
+    small = {**tune.usual(4), "first filters": 8}
+    for tenths in (1, 0, 3, 2, 3, 4, 2, 1, 5):  # the last one when there are enough to compare with
+        study.enqueue_trial({**small, "dropout": tenths / 10})
+    assert tune.main([*flags, "--trials", "9"]) == 0
+    assert states("small, 4 epochs") == ["PRUNED", *8 * ["COMPLETE"], "PRUNED"]
+    assert len(study_of("small, 4 epochs").trials[-1].intermediate_values) == 2
+    out = capsys.readouterr().out
+    assert "ended early    6,362 parameters" in out and "best 93.00% (trial 2)" in out
+    table = [line.split() for line in out.split("val_accuracy", 1)[1].splitlines()[1:9]]
+    assert [row[0] for row in table] == [str(rank) for rank in range(1, 9)]
+    assert [row[4] for row in table] == ["2", "1", "8", "4", "7", "3", "5", "6"]
+    assert tune.main([*flags, "--minutes", "0"]) == 0  # shows them again
+    assert "The best of 8 finished trials, of 10 begun" in capsys.readouterr().out
+
+
+def test_interrupted_and_continued(unreal, drawn_folder, monkeypatch, capsys):
+    quick = train.train
+
+    def interrupt(*arguments, **options):
+        if len(study_of("small, 4 epochs").trials) >= 3:
+            raise KeyboardInterrupt
+        return quick(*arguments, **options)
+
+    monkeypatch.setattr(train, "train", interrupt)
+    flags = ["--data", str(drawn_folder)]
+    assert tune.main([*flags, "--trials", "20"]) == 130
+    out, err = capsys.readouterr()
+    assert "Best val_accuracy" in out and err.splitlines()[-1].endswith("interrupted; the same command goes on")
+    monkeypatch.setattr(train, "train", quick)
+    assert tune.main([*flags, "--trials", "2"]) == 0
+    assert states("small, 4 epochs").count("FAIL") == 1
+
+
+def test_a_training_that_diverges_is_a_bad_trial(unreal, drawn_folder, monkeypatch, capsys):
+    def diverge(*arguments, **options):
+        raise train.Failure("the training diverged")
+
+    monkeypatch.setattr(train, "train", diverge)
+    assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 0
+    assert states("small, 4 epochs") == ["PRUNED", "PRUNED"]
+    assert "No trial of the study" in capsys.readouterr().out
+
+
+HANGING = """
+import sys, time
+sys.path.insert(0, sys.argv.pop(1))
+import train
+from extras import tune
+tune.HEARTBEAT = 1
+def hang(*arguments, **options):
+    print("training", flush=True)
+    time.sleep(120)
+train.train = hang
+sys.exit(tune.main())
+"""
+
+
+def test_two_processes_share_a_study_and_one_is_killed(unreal, drawn_folder, monkeypatch, capsys):
+    """The trial of the one that lives is left alone, that of the one that was killed is repeated by the other."""
+    monkeypatch.setattr(tune, "HEARTBEAT", 1)
+    flags = ["--data", str(drawn_folder)]
+    command = [sys.executable, "-c", HANGING, str(PROJECT), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert any(line == "training\n" for line in other.stdout)
+        assert tune.main([*flags, "--trials", "4"]) == 0
+        time.sleep(4)
+        assert tune.main([*flags, "--trials", "1"]) == 0
+        assert states("small, 4 epochs")[0] == "RUNNING" and len(states("small, 4 epochs")) == 6
+        other.kill()
+    time.sleep(4)
+    assert tune.main([*flags, "--trials", "2"]) == 0
+    trials = study_of("small, 4 epochs").trials
+    assert trials[0].state.name == "FAIL"
+    repeated = [trial for trial in trials[1:] if trial.params == trials[0].params]
+    assert [trial.state.name for trial in repeated] == ["COMPLETE"]
+
+
+def one_line(capsys, status, *words):
+    err = capsys.readouterr().err
+    assert status == 2
+    assert len(err.splitlines()) == 1, err
+    for word in words:
+        assert word in err
+
+
+def test_one_line_for_what_is_wrong(unreal, drawn_folder, workplace, monkeypatch, capsys):
+    flags = ["--data", str(drawn_folder), "--trials", "1"]
+    assert tune.main(flags) == 0
+    capsys.readouterr()
+    one_line(capsys, tune.main([*flags, "--epochs", "3", "--study", "small, 4 epochs"]), "--study", "epochs")
+    monkeypatch.setattr(tune, "RANGES", [*tune.RANGES[:-1], (0.0, 0.5)])
+    one_line(capsys, tune.main(flags), "--study", "ranges")
+    one_line(capsys, tune.main([*flags, "--storage", "nonsense"]), "--storage")
+    one_line(capsys, tune.main([*flags, "--storage", "sqlite:////no/such/folder/a.db"]), "--storage")
+    (workplace / "text.db").write_text("no database, but a text that is long enough to be told from one")
+    one_line(capsys, tune.main([*flags, "--storage", "sqlite:///text.db"]), "--storage")
+    one_line(capsys, tune.main(["--data", "nowhere"]), "nowhere")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    one_line(capsys, tune.main(flags), "optuna", "pip install -r extras/requirements-tune.txt")
