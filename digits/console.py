@@ -40,6 +40,8 @@ def run(work, *arguments):
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        return fail(f"the package {error.name} is missing: pip install -r requirements.txt", 2)
     except (Failure, OSError) as error:
         return fail(error, 1)
 

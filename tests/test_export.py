@@ -73,6 +73,9 @@ def test_without_tensorflow_and_matplotlib(kind, files):
     process = subprocess.run(command, capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
     assert [json.loads(line)["number"] for line in process.stdout.splitlines()] == ["5", "2", "40628", ""]
+    command.remove("--json")
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 2 and len(process.stderr.splitlines()) == 1 and "matplotlib" in process.stderr
 
 
 def test_evaluate_scores_them(files, trained, drawn_folder, shipped, capsys):
