@@ -3,9 +3,10 @@
 Each is looked for in the folder that an environment variable names (FASHION_DIR, KMNIST_DIR, EMNIST_DIR), then
 downloaded, and written to a folder of PNG files as MNIST is. The folder's dataset.json says how the classes are called.
 
-Fashion-MNIST: H. Xiao, K. Rasul, R. Vollgraf, 2017, MIT licence. KMNIST: T. Clanuwat et al., "Deep Learning for
-Classical Japanese Literature", 2018, CC BY-SA 4.0. EMNIST: G. Cohen, S. Afshar, J. Tapson, A. van Schaik, "EMNIST: an
-extension of MNIST to handwritten letters", 2017, of the public NIST Special Database 19.
+Fashion-MNIST: H. Xiao, K. Rasul, R. Vollgraf, 2017, MIT licence. KMNIST: created by CODH, adapted from the Kuzushiji
+Dataset of NIJL and others, T. Clanuwat et al., "Deep Learning for Classical Japanese Literature", 2018, CC BY-SA 4.0.
+EMNIST: G. Cohen, S. Afshar, J. Tapson, A. van Schaik, "EMNIST: an extension of MNIST to handwritten letters", 2017,
+from the public NIST Special Database 19.
 """
 
 import gzip

@@ -22,6 +22,7 @@ import tempfile
 import time
 import warnings
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -127,8 +128,8 @@ def compare(network, other, images, int8):
 
 def new_version(folder):
     """The next free version in the folder of a SavedModel, as TensorFlow Serving wants them: 1, 2, …"""
-    versions = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
-    return folder / str(max(versions, default=0) + 1)
+    numbers = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
+    return folder / str(max(numbers, default=0) + 1)
 
 
 def write(network, path, to, description, images, calibration):
@@ -163,6 +164,8 @@ def work(args):
     for module, package in NEEDED[args.to].items():
         if importlib.util.find_spec(module) is None:
             raise UserError(f"the package {package} is missing: pip install -r extras/requirements-export.txt")
+    if args.to == "litert" and tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
+        raise UserError("--to litert: needs Keras 3.13 or later, and that Python 3.11 or later")
     network, classes, threshold, whole = reader.load_model(args.model)
     name, images = some_images(args.data, args.model, "test", IMAGES)
     calibration = some_images(args.data, args.model, "train", CALIBRATION)[1] if args.int8 else None
