@@ -189,3 +189,12 @@ def test_numbers_that_are_not_float32_are_refused(workplace, shipped):
     (workplace / "whole.tflite").write_bytes(converter.convert())
     with pytest.raises(UserError, match="float32"):
         exported.Exported(workplace / "whole.tflite")
+
+
+def test_the_service_reads_with_them(files):
+    pytest.importorskip("fastapi")
+    from tests.test_draw import ask, running
+
+    with running(files["tflite"]) as port:
+        status, _, answer = ask(port, body=(PROJECT / "samples" / "number.jpg").read_bytes())
+    assert (status, answer["number"]) == (200, "40628")
