@@ -205,7 +205,8 @@ def print_answers(pictures, model, box, min_confidence, steps=False, true_label=
         if len(rows) < MOST_ROWS:
             look = reader.look if steps else image_file.open_picture  # the steps are those of the very pixels read
             pixels, factor, *_ = look(picture[1], box, picture[2])
-            title = f"{Path(name).name}\n" + textwrap.fill(answer.replace("  (", "\n("), 38, replace_whitespace=False)
+            lines = [Path(name).name, *answer.replace("  (", "\n(").splitlines()]
+            title = "\n".join(textwrap.fill(line, 38) for line in lines)
             rows.append((pixels, factor, (box or (0, 0))[:2], reading, title))
     if not rows:
         return status

@@ -360,8 +360,7 @@ def work(argv):
     import_tensorflow()
     from digits import model
 
-    if settings["precision"] == "auto":
-        settings["precision"] = model.fast_precision()
+    settings["precision"] = model.precision_of(settings["precision"])
     print("Settings: " + ", ".join(f"{key} {value}" for key, value in settings.items()), flush=True)
     training, validation = (dataset.decode(part) if len(part.labels) else None for part in parts)
     settings["data_sha256"] = dataset.fingerprint(*filter(None, (training, validation)))

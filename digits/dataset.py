@@ -105,7 +105,7 @@ def _about(path):
         return {}, False
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        names, whole = content["classes"], bool(content.get("whole"))
+        names, whole = content.get("classes", {}), bool(content.get("whole"))
         if not all(isinstance(name, str) for name in names.values()) or len(set(names.values())) < len(names):
             raise ValueError("two classes have the same name, or one has none")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -3,6 +3,8 @@
 extras/export.py writes them, with the class names and the threshold inside.
 """
 
+import io
+import threading
 import zipfile
 from pathlib import Path
 
@@ -20,58 +22,60 @@ class Exported:
     def __init__(self, path):
         """Raises UserError for a file that cannot be used, or if its runtime is not installed."""
         path = Path(path)
+        runtime, package = (_litert, "ai-edge-litert") if path.suffix == ".tflite" else (_onnx, "onnxruntime")
         try:
             with native_log_held():  # the runtimes log that they start
-                run, takes, gives, self.description = (_litert if path.suffix == ".tflite" else _onnx)(path)
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"{path}: the package {error.name} is missing: pip install -r extras/requirements-export.txt"
-            ) from None
+                self.run, takes, self.description = runtime(path)
+                if takes not in ((28, 28, 1), (28, 28, 3)):
+                    raise ValueError(f"takes {takes}, not 28×28 pixels")
+                answers = self.run(np.zeros((2, *takes), np.float32))
+        except ModuleNotFoundError:
+            raise UserError(f"{path}: the package {package} is missing: pip install {package}") from None
         except Exception as error:  # the runtimes raise nearly any type for a file that is not as they expect
-            raise UserError(f"{path}: damaged, or no such model: {str(error).splitlines()[0]}") from error
-        if takes not in ((28, 28, 1), (28, 28, 3)) or len(gives) != 1:
-            raise UserError(f"{path}: takes {takes} and gives {gives}, not 28×28 pixels to classes")
-        self.run = run
-        self.input_shape, self.output_shape = (None, *takes), (None, *gives)
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise UserError(f"{path}: damaged, or no model of digits: {reason}") from error
+        if answers.ndim != 2 or len(answers) != 2 or answers.dtype != np.float32:
+            raise UserError(f"{path}: gives {answers.dtype} {answers.shape} for 2 images, not float32 2×classes")
+        self.input_shape, self.output_shape = (None, *takes), (None, answers.shape[1])
 
     def __call__(self, pixels):
         return self.run(np.asarray(pixels, np.float32))
 
 
 def _litert(path):
-    """(function, shape of an image, shape of an answer, description or None) of a .tflite file."""
+    """(function, shape of an image, description or None) of a .tflite file."""
     from ai_edge_litert.interpreter import Interpreter
 
-    network = Interpreter(str(path))
+    content = path.read_bytes()
+    network, alone = Interpreter(model_content=content), threading.Lock()
     takes, gives = network.get_input_details()[0], network.get_output_details()[0]
     network.allocate_tensors()
-    if not takes["dtype"] == gives["dtype"] == np.float32:
-        raise ValueError("takes or gives numbers that are not float32")
 
     def run(pixels):
-        answers = np.empty((len(pixels), *gives["shape"][1:]), np.float32)
-        for place in range(len(pixels)):  # the file is for one image
-            network.set_tensor(takes["index"], pixels[place : place + 1])
-            network.invoke()
-            answers[place] = network.get_tensor(gives["index"])[0]
-        return answers
+        answers = []
+        with alone:  # an interpreter has one place for its input
+            for image in pixels:  # the file is for one at a time
+                network.set_tensor(takes["index"], image[None])
+                network.invoke()
+                answers.append(network.get_tensor(gives["index"])[0])
+        return np.stack(answers)
 
     description = None
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            description = archive.read(DESCRIPTION).decode()
-    return run, tuple(map(int, takes["shape"][1:])), tuple(map(int, gives["shape"][1:])), description
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if DESCRIPTION in archive.namelist():
+                description = archive.read(DESCRIPTION).decode()
+    return run, tuple(map(int, takes["shape"][1:])), description
 
 
 def _onnx(path):
-    """(function, shape of an image, shape of an answer, description or None) of an .onnx file."""
+    """(function, shape of an image, description or None) of an .onnx file."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    takes, gives = session.get_inputs()[0], session.get_outputs()[0]
-    description = session.get_modelmeta().custom_metadata_map.get(DESCRIPTION)
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    takes = session.get_inputs()[0]
 
     def run(pixels):
         return session.run(None, {takes.name: pixels})[0]
 
-    return run, tuple(takes.shape[1:]), tuple(gives.shape[1:]), description
+    return run, tuple(takes.shape[1:]), session.get_modelmeta().custom_metadata_map.get(DESCRIPTION)

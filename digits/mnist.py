@@ -58,13 +58,8 @@ def make(folder):
 
     Raises ValueError if MNIST_DIR is set but unusable, Unavailable if there is no source of the data.
     """
-    write_data_set(Path(folder), splits_of(_find(), SHA256))
-
-
-def splits_of(arrays, names):
-    """{"train": (images, labels), "test": ...} of four arrays; names: theirs, in the order of SHA256."""
-    images, labels, test_images, test_labels = (arrays[name] for name in names)
-    return {"train": (images, labels), "test": (test_images, test_labels)}
+    arrays = list(_find().values())
+    write_data_set(Path(folder), {"train": arrays[:2], "test": arrays[2:]})
 
 
 def write_data_set(folder, splits, about=None):
@@ -158,7 +153,7 @@ def parse_idx(name, data):
 def array_of(data):
     """The uint8 array in the bytes of an uncompressed IDX file. Raises ValueError."""
     # Bytes 0-3: 0, 0, element type (8: uint8), number of dimensions; then a big-endian int32 for each.
-    if data[:3] != b"\0\0\x08" or len(data) < 4 * (1 + data[3]):
+    if data[:3] != b"\0\0\x08" or len(data) < 4 or len(data) < 4 * (1 + data[3]):
         raise ValueError("not an IDX file of bytes")
     shape = np.frombuffer(data, ">i4", data[3], offset=4)
     if len(data) != 4 * (1 + data[3]) + np.prod(shape, dtype=np.int64):

@@ -42,8 +42,13 @@ def build(network, classes=10, dropout=None, l2=0.0, precision="float32", filter
     raise ValueError(f"no network is called {network!r}")
 
 
-def fast_precision():
-    """The precision in which this machine trains fastest: bfloat16 on a processor that computes in it, else float32."""
+def precision_of(setting):
+    """The precision that a setting means: for "auto" the one in which this machine trains fastest.
+
+    That is bfloat16 on a processor that computes in it, else float32.
+    """
+    if setting != "auto":
+        return setting
     import tensorflow as tf
 
     try:

@@ -61,9 +61,9 @@ def find_digits(picture):
 def as_one_image(picture):
     """Return the one Candidate that a picture of a thing is, uint8 H×W×3, made the way Fashion-MNIST was.
 
-    The ground around it is cut off, the longer side made 28 pixels long, the shorter one filled up, and what was on
-    light ground is made a negative (H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST", 2017). An empty list where there
-    is nothing; a picture of 28×28 pixels on dark ground is left as it is.
+    The ground around it is cut off, the longer side made 28 pixels long, the shorter one filled up, and the brighter
+    a pixel, the more it differs from the ground (H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST", 2017, who had white
+    ground). An empty list where there is nothing; a picture of 28×28 pixels on dark ground is left as it is.
     """
     grey = np.asarray(Image.fromarray(picture).convert("L"), int)
     ground = int(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
@@ -73,12 +73,11 @@ def as_one_image(picture):
     rows, columns = (np.flatnonzero((away >= FAINTEST_THING).any(axis)) for axis in (1, 0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     image = np.zeros((28, 28), np.uint8)
-    if ground > 127:
-        grey = np.maximum(ground - grey, 0) * 255 // ground
+    bright = away * 255 // max(ground, 255 - ground)
     if grey.shape == image.shape:
-        image[:] = grey
+        image[:] = grey if ground < 128 else bright
     else:
-        cut = Image.fromarray(grey[top:bottom, left:right].astype(np.uint8))
+        cut = Image.fromarray(bright[top:bottom, left:right].astype(np.uint8))
         height, width = (max(1, round(28 * side / max(cut.size))) for side in cut.size[::-1])
         y, x = (28 - height) // 2, (28 - width) // 2
         image[y : y + height, x : x + width] = cut.resize((width, height), Image.Resampling.BOX)

@@ -242,10 +242,15 @@ def load_model(path):
 
 @lru_cache(maxsize=4)
 def _load_model(path, *times):
-    check_model_file(path)
+    where, again = path.with_suffix(".json"), "train it again"
     if path.suffix in exported.SUFFIXES:
+        check_model_file(path)
         network = exported.Exported(path)
-        classes, threshold, whole = _about(network.description, path) if network.description else _beside(path)
+        if network.description:
+            where, again = path, "export it again"
+            classes, threshold, whole = _about(network.description, where)
+        else:
+            classes, threshold, whole = _beside(path)
     else:
         import_tensorflow()
         from digits import model
@@ -256,7 +261,7 @@ def _load_model(path, *times):
     if classes is None:
         classes = usual_names(count)
     if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
-        raise UserError(f"{path.with_suffix('.json')}: does not name the {count} classes of the model; train it again")
+        raise UserError(f"{where}: does not name the {count} classes of the model; {again}")
     return Model(network, classes, threshold, whole)
 
 
@@ -276,7 +281,7 @@ def _about(text, where):
         about = json.loads(text)
         return about["classes"], float(about.get("threshold", USUAL_THRESHOLD)), bool(about.get("whole"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{where}: damaged ({error}); delete it, or train the model again") from error
+        raise UserError(f"{where}: damaged ({error}); delete it, or make the model again") from error
 
 
 def usual_names(count):

@@ -176,7 +176,7 @@ def _downloaded(url, md5):
 def _from_archive(relative, mirror):
     """The four of an archive, which is downloaded once and kept, since others of EMNIST are in it as well."""
     kept = mnist.keras_cache() / "emnist-gzip.zip"
-    if not kept.is_file():
+    if not zipfile.is_zipfile(kept):
         kept.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(kept) as temporary, temporary.open("wb") as file:
             if mnist.download(mirror, file) != relative.md5[0]:

@@ -207,6 +207,15 @@ def _tiles(images):
     return np.vstack([np.hstack(images[start : start + columns]) for start in range(0, len(images), columns)])
 
 
+def label_plainly(axis):
+    """Label a logarithmic axis, such as axes.xaxis, with numbers as people write them: 500, 1,000, 2,000."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+    axis.set_major_formatter("{x:,.6g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def save(figure, path):
     """Write a figure to a PNG file, whole or not at all."""
     with whole_file(path) as temporary:

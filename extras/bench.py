@@ -2,7 +2,7 @@
 
     python -m extras.bench accuracy                          # plain train.py, mean of 3 seeds
     python -m extras.bench accuracy --epochs 4 --network dense64
-    python -m extras.bench sizes                             # networks of 5,000 to 94,538 parameters, docs/sizes.png
+    python -m extras.bench sizes --epochs 10                 # networks of 5,000 to 94,538 parameters, docs/sizes.png
     python -m extras.bench epoch                             # an epoch against one on batches held ready in memory
     python -m extras.bench startup                           # predict.py --json against import tensorflow; with
                                                              # mnist_cnn.tflite (extras.export --to litert), too
@@ -67,26 +67,25 @@ def sizes(args):
 
     rows, figure = [], plt.figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
-    for flags in SIZES:
-        scores = trained([*flags.split(), f"--data={args.data}", f"--precision={args.precision}"], args.repeats)
-        settings = scores[0]["settings"]
-        network = model.build("cnn", filters=settings["filters"], kernel_size=settings["kernel_size"])
-        parameters, errors = network.count_params(), [100 * (1 - score["accuracy"]["test"]) for score in scores]
-        rows.append((f"{parameters:,}", *cells_of(scores), f"`{flags}`"))
+    same = [f"--{name}={getattr(args, name)}" for name in ("data", "epochs", "precision")]
+    for filters in SIZES:
+        scores = trained([*same, f"--filters={filters}"], args.repeats)
+        counts, classes = scores[0]["settings"]["filters"], len(scores[0]["classes"])
+        parameters = model.build("cnn", classes, filters=counts).count_params()
+        errors = [100 * (1 - score["accuracy"]["test"]) for score in scores]
+        rows.append((f"`--filters {filters}`", f"{parameters:,}", *cells_of(scores)))
         axis.plot([parameters] * len(errors), errors, "o", color="tab:blue", alpha=0.35)
         axis.plot(parameters, statistics.mean(errors), "_", color="tab:orange", markersize=24, markeredgewidth=3)
         axis.annotate(f"{100 - statistics.mean(errors):.2f}%", (parameters, max(errors)), (0, 8),
                       textcoords="offset points", ha="center")  # fmt: skip
     axis.set(xscale="log", yscale="log", xlabel="parameters", ylabel="test error, %",
              title="Accuracy by size: each seed, and their mean")  # fmt: skip
-    for direction in (axis.xaxis, axis.yaxis):
-        direction.set_major_formatter("{x:,.6g}")
-        direction.set_minor_formatter("{x:,.6g}")
-    axis.tick_params(axis="x", which="both", rotation=45)
+    report.label_plainly(axis.xaxis)
+    report.label_plainly(axis.yaxis)
     axis.margins(0.08, 0.2)
-    axis.grid(alpha=0.3, which="both")
+    axis.grid(alpha=0.3)
     report.save(figure, Path("docs/sizes.png"))
-    table(("parameters", *SCORES, "flags of train.py"), *rows)
+    table(("cnn with", "parameters", *SCORES), *rows)
 
 
 def epoch(args):
@@ -97,7 +96,7 @@ def epoch(args):
 
     from digits import model
 
-    precision = model.fast_precision() if args.precision == "auto" else args.precision
+    precision = model.precision_of(args.precision)
     dropout = train.dropout_rate(args.network)
     settings = {"network": args.network, "dropout": dropout, "l2": train.L2, "seed": 0, "precision": precision}
     settings |= {"filters": train.FILTERS, "kernel_size": train.KERNEL_SIZE}
@@ -260,8 +259,7 @@ def machine():
     return ", ".join(parts + [f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy")])
 
 
-# The best of each size that extras.tune found, trained longer.
-SIZES = ()
+SIZES = ("7,14,28", "11,22,44", "16,32,64", "22,44,88", "27,54,108", "32,64,128")  # filters, in the shape of cnn
 SMALL_PICTURES = 2000
 CLIENTS = 32
 PARTS = {"accuracy": accuracy, "sizes": sizes, "epoch": epoch, "startup": startup, "pictures": pictures, "draw": draw}

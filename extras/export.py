@@ -1,7 +1,7 @@
 """Write a model for other programs: phones, browsers, servers.
 
     python -m extras.export --to litert            # mnist_cnn.tflite: phones, small computers
-    python -m extras.export --to litert --int8     # mnist_cnn_int8.tflite: a third of the size
+    python -m extras.export --to litert --int8     # mnist_cnn_int8.tflite: little more than a quarter of its size
     python -m extras.export --to onnx              # mnist_cnn.onnx: browsers, and most other programs
     python -m extras.export --to saved_model       # mnist_cnn_saved_model/1/: TensorFlow Serving
 
@@ -44,19 +44,21 @@ NEEDED = {
 }  # fmt: skip
 
 
-def some_images(data, model, split, count):
-    """Return (name of the data set, uint8 count×28×28×1), images taken by lot, the same each time."""
-    if data is None:
-        data, description = "drawn", model.with_suffix(".json")
-        own = json.loads(description.read_text())["data"]["name"] if description.exists() else "drawn"
-        folder = dataset.name_and_folder(own)[1]
-        if folder and (folder / split).is_dir():
-            data = own
-    name, folder = dataset.find(data)
-    images = dataset.load(folder, split)
+def own_data(model):
+    """The name of the data set that a model was trained on, if it is here, else "drawn"."""
+    try:
+        name = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))["data"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):  # none there, or of another's making
+        return "drawn"
+    _, folder = dataset.name_and_folder(name)
+    return name if folder and (folder / "train").is_dir() and (folder / "test").is_dir() else "drawn"
+
+
+def some_images(images, count):
+    """uint8 count×28×28×1 of the images, taken by lot, the same each time."""
     chosen = np.random.default_rng(0).permutation(len(images.labels))[:count]
     decoded = dataset.decode(images._replace(labels=images.labels[chosen], files=images.files[chosen]))
-    return name, np.stack([pixels for pixels, _ in decoded.as_numpy_iterator()])
+    return np.stack([pixels for pixels, _ in decoded.as_numpy_iterator()])
 
 
 def export(network, target, to, description, calibration=None):
@@ -133,19 +135,24 @@ def new_version(folder):
 
 
 def write(network, path, to, description, images, calibration):
-    """Export, compare, and only then give it its name; return (path, what is printed)."""
+    """Export, compare, and only then give it its name; return (path, what is printed). Raises Failure."""
+
+    def checked(target):
+        try:
+            export(network, target, to, description, calibration)
+            other = opened(target, to)
+        except Exception as error:  # the converters and runtimes raise nearly any type
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise Failure(f"this network cannot be written as {to}: {reason}") from error
+        return compare(network, other, images, calibration is not None)
+
     if to == "saved_model":
-        path.mkdir(exist_ok=True)
-        target = new_version(path)
-        with tempfile.TemporaryDirectory(prefix=".", dir=path) as temporary:
-            partial = Path(temporary) / target.name
-            export(network, partial, to, description)
-            outcome = compare(network, opened(partial, to), images, False)
-            partial.rename(target)
-        return target, outcome
+        with tempfile.TemporaryDirectory(prefix=".", dir=path.absolute().parent) as temporary:
+            outcome = checked(Path(temporary) / "new")
+            path.mkdir(exist_ok=True)
+            return (Path(temporary) / "new").rename(new_version(path)), outcome
     with whole_file(path) as temporary:
-        export(network, temporary, to, description, calibration)
-        outcome = compare(network, opened(temporary, to), images, calibration is not None)
+        outcome = checked(temporary)
         keep_previous(path)
     return path, outcome
 
@@ -155,7 +162,8 @@ def size_of(path):
     return sum(file.stat().st_size for file in files)
 
 
-def work(args):
+def check(args):
+    """Raise UserError for what can be seen to be wrong before TensorFlow is imported."""
     check_model_file(args.model)
     if args.model.suffix != ".keras":
         raise UserError(f"--model: {args.model} is exported already; name a .keras file")
@@ -166,12 +174,20 @@ def work(args):
             raise UserError(f"the package {package} is missing: pip install -r extras/requirements-export.txt")
     if args.to == "litert" and tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
         raise UserError("--to litert: needs Keras 3.13 or later, and that Python 3.11 or later")
-    network, classes, threshold, whole = reader.load_model(args.model)
-    name, images = some_images(args.data, args.model, "test", IMAGES)
-    calibration = some_images(args.data, args.model, "train", CALIBRATION)[1] if args.int8 else None
-    print(f"Model: {args.model}   To compare: {len(images):,} test images of {name}", flush=True)
+
+
+def work(args):
+    check(args)
     ending = {"litert": "_int8.tflite" if args.int8 else ".tflite", "onnx": ".onnx", "saved_model": "_saved_model"}
     path = args.model.with_name(args.model.stem + ending[args.to])
+    if path.is_dir() != (args.to == "saved_model") and path.exists():
+        raise UserError(f"{path}: stands where the export goes; rename it")
+    name, folder = dataset.find(args.data or own_data(args.model))
+    test, training = dataset.load(folder, "test"), dataset.load(folder, "train") if args.int8 else None
+    network, classes, threshold, whole = reader.load_model(args.model)
+    images = some_images(test, IMAGES)
+    calibration = some_images(training, CALIBRATION) if args.int8 else None
+    print(f"Model: {args.model}   To compare: {len(images):,} test images of {name}", flush=True)
     description = json.dumps({"classes": classes, "threshold": threshold, "whole": whole})
     path, outcome = write(network, path, args.to, description, images, calibration)
     print(f"{outcome[0].upper()}{outcome[1:]}")

@@ -13,7 +13,9 @@ At the end: a table of the best ten, tuning.png, and the train.py command that r
 It needs one more package: pip install -r extras/requirements-tune.txt
 """
 
+import itertools
 import math
+import shlex
 import sys
 import time
 import warnings
@@ -50,6 +52,7 @@ def flags_of(trial, epochs):
     layers = trial.suggest_int("layers", *LAYERS)
     first, growth = trial.suggest_int("first filters", *FIRST_FILTERS), trial.suggest_float("growth", *GROWTH)
     values = {
+        "--network": "cnn",
         "--epochs": epochs,
         "--filters": ",".join(str(round(first * growth**layer)) for layer in range(layers)),
         "--kernel-size": trial.suggest_int("kernel size", *KERNEL_SIZE, step=2),
@@ -68,19 +71,20 @@ def listed(flags):
 
 
 def usual(epochs):
-    """The settings of plain train.py for so many epochs, to try first."""
-    batch_size = train.batch_size(epochs)
-    return {
-        "layers": len(train.FILTERS),
-        "first filters": train.FILTERS[0],
-        "growth": train.FILTERS[1] / train.FILTERS[0],
-        "kernel size": train.KERNEL_SIZE,
-        "dropout": train.dropout_rate("cnn"),
-        "L2": train.L2,
-        "learning rate": train.peak_rate(epochs, batch_size),
-        "batch size": batch_size,
-        "augment": train.augment_strength(epochs),
+    """The settings of plain train.py for so many epochs, to try first; where they are out of range, the nearest."""
+    batch_size = min(BATCH_SIZE, key=lambda size: abs(size - train.batch_size(epochs)))
+    plain = {
+        "layers": (len(train.FILTERS), LAYERS),
+        "first filters": (train.FILTERS[0], FIRST_FILTERS),
+        "growth": (train.FILTERS[1] / train.FILTERS[0], GROWTH),
+        "kernel size": (train.KERNEL_SIZE, KERNEL_SIZE),
+        "dropout": (train.dropout_rate("cnn"), DROPOUT),
+        "L2": (train.L2, L2),
+        "learning rate": (train.peak_rate(epochs, batch_size), LEARNING_RATE),
+        "augment": (train.augment_strength(epochs), AUGMENT),
     }
+    within = {name: min(max(value, low), high) for name, (value, (low, high)) in plain.items()}
+    return within | {"batch size": batch_size}
 
 
 def objective_of(training, validation, classes, epochs, most_parameters):
@@ -94,7 +98,7 @@ def objective_of(training, validation, classes, epochs, most_parameters):
         flags = flags_of(trial, epochs)
         trial.set_user_attr("flags", flags)
         settings = train.settings_of(listed(flags), None)
-        settings["precision"] = model.fast_precision()
+        settings["precision"] = model.precision_of(settings["precision"])
         keras.utils.clear_session()  # else the memory of earlier trials would stay taken
         network = train.new_network(settings, classes)
         trial.set_user_attr("parameters", network.count_params())
@@ -111,7 +115,8 @@ def objective_of(training, validation, classes, epochs, most_parameters):
 
         try:
             history = train.train(network, training, validation, settings, on_epoch=on_epoch, quiet=True)
-        except Failure:  # the training diverged
+        except Failure:
+            trial.set_user_attr("diverged", True)
             raise optuna.TrialPruned from None
         return history[-1]["val_accuracy"]
 
@@ -135,56 +140,68 @@ def announcer(minutes, trials):
         left = max(0, 60 * minutes - passed)
         if trials:
             left = min(left, passed / done * (trials - done))
-        parameters = trial.user_attrs.get("parameters", 0)
-        if trial.value is not None and trial.state.name == "COMPLETE":
+        about = trial.user_attrs
+        if trial.state.name == "COMPLETE":
             how = f"{100 * trial.value:.2f}%"
+        elif about.get("diverged"):
+            how = "diverged"
         else:
             how = "ended early" if trial.intermediate_values else "left out"
-        seconds = trial.user_attrs.get("seconds", 0)
         best = finished(study)[:1]
         of_best = f"best {100 * best[0].value:.2f}% (trial {best[0].number})" if best else "none finished yet"
         status()
         print(
-            f"trial {trial.number:3}  {how:11}  {parameters:7,} parameters  {seconds:5.0f} s   {of_best}   "
-            f"{math.ceil(left / 60)} min left",
+            f"trial {trial.number:3}  {how:11}  {about['parameters']:7,} parameters  {about.get('seconds', 0):5.0f} s"
+            f"   {of_best}   {math.ceil(left / 60)} min left",
             flush=True,
         )
 
     return announce
 
 
-def open_study(storage, name, conditions):
+def open_study(storage, name):
     """The study of this name, made where it is missing. Raises UserError."""
     import optuna
+    from sqlalchemy.exc import IntegrityError, OperationalError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat is
     connect = {"timeout": 60} if storage.startswith("sqlite") else {}  # seconds to wait while another process writes
-    try:
-        kept = optuna.storages.RDBStorage(
-            storage,
-            engine_kwargs={"connect_args": connect},
-            heartbeat_interval=HEARTBEAT,
-            grace_period=3 * HEARTBEAT,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=2),
-        )
-        study = optuna.create_study(
-            storage=kept,
-            study_name=name,
-            direction="maximize",
-            load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(multivariate=True),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=2),
-        )
-    except Exception as error:  # whatever SQLAlchemy and the database's driver raise
-        raise UserError(f"--storage: the database cannot be used: {str(error).splitlines()[0]}") from error
+    for patience in (1, 2, 0):
+        try:
+            kept = optuna.storages.RDBStorage(
+                storage,
+                engine_kwargs={"connect_args": connect},
+                heartbeat_interval=HEARTBEAT,
+                grace_period=3 * HEARTBEAT,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=2),
+            )
+            return optuna.create_study(
+                storage=kept,
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+                sampler=optuna.samplers.TPESampler(multivariate=True),
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=2),
+            )
+        except Exception as error:  # whatever SQLAlchemy and the database's driver raise
+            if not patience or not isinstance(error, (IntegrityError, OperationalError)):
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                raise UserError(f"--storage: the database cannot be used: {reason}") from error
+            time.sleep(patience)  # another process may be making the same tables
+
+
+def begin(study, conditions, epochs):
+    """Note under which conditions the study is made, and what to try first. Raises UserError if they are others."""
     before = study.user_attrs.get("conditions")
     if before is None:
         study.set_user_attr("conditions", conditions)
     elif before != conditions:
         what = ", ".join(key for key in conditions if conditions[key] != before.get(key))
-        raise UserError(f"--study: {name} was begun with another {what}; choose another name")
-    return study
+        raise UserError(f"--study: {study.study_name} was begun with another {what}; choose another name")
+    first = usual(epochs)
+    if not any(t.system_attrs.get("fixed_params") == first and t.state.name != "FAIL" for t in study.trials):
+        study.enqueue_trial(first)
 
 
 def finished(study):
@@ -195,7 +212,7 @@ def finished(study):
 
 def best_table(trials):
     """The best trials as text."""
-    flags = list(trials[0].user_attrs["flags"])[1:]
+    flags = list(trials[0].user_attrs["flags"])[2:]
     rows = [["", "val_accuracy", "parameters", "seconds", "trial", *(flag[2:] for flag in flags)]]
     for rank, trial in enumerate(trials[:BEST], 1):
         about = trial.user_attrs
@@ -213,9 +230,9 @@ def figure_of(study, trials):
 
     figure, ((history, importance), (size, duration)) = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
     in_order = sorted(trials, key=lambda trial: trial.number)
-    numbers, errors = [t.number for t in in_order], [100 * (1 - t.value) for t in in_order]
+    numbers, errors = [t.number for t in in_order], [max(100 * (1 - t.value), 0.01) for t in in_order]
     history.plot(numbers, errors, ".", label="trial")
-    history.step(numbers, [min(errors[: i + 1]) for i in range(len(errors))], where="post", label="best so far")
+    history.step(numbers, list(itertools.accumulate(errors, min)), where="post", label="best so far")
     history.set(xlabel="trial", title="History")
     history.legend()
     share = optuna.importance.get_param_importances(study) if len(trials) > 3 else {}
@@ -224,42 +241,59 @@ def figure_of(study, trials):
     for axis, key, label in ((size, "parameters", "parameters"), (duration, "seconds", "seconds of training")):
         axis.plot([t.user_attrs[key] for t in in_order], errors, ".")
         axis.set(xlabel=label, xscale="log", title=f"Against {label}")
+        report.label_plainly(axis.xaxis)
     for axis in (history, size, duration):
         axis.set(yscale="log", ylabel="validation error, %")
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("{x:g}")
-        axis.grid(alpha=0.3, which="both")
+        report.label_plainly(axis.yaxis)
+        axis.grid(alpha=0.3)
     return figure
 
 
 def work(args):
     try:
-        import optuna  # noqa: F401
+        import optuna
+        from sqlalchemy.exc import SQLAlchemyError
     except ModuleNotFoundError as error:
         raise UserError(f"the package {error.name} is missing: pip install -r extras/requirements-tune.txt") from None
     name, folder = dataset.find(args.data)
     images = dataset.load(folder, "train")
     parts = dataset.hold_out(images, train.VALIDATION_SPLIT)
+    if not len(parts[1].labels):
+        raise UserError(f"{folder}: VALIDATION_SPLIT in train.py leaves no image to judge by; make it larger")
+    study = open_study(args.storage, args.study or f"{name}, {args.epochs} epochs")
+    try:
+        if args.minutes > 0:
+            look_for_better(study, images.classes, parts, args)
+    except KeyboardInterrupt:
+        show(study, args, name)
+        raise KeyboardInterrupt("interrupted; the same command goes on") from None
+    except Exception as error:  # where the database fails, Optuna raises other errors on top
+        cause = error
+        while cause and not isinstance(cause, (optuna.exceptions.StorageInternalError, SQLAlchemyError)):
+            cause = cause.__context__
+        if not cause:
+            raise
+        reason = str(cause).partition("\n")[0]
+        raise Failure(f"--storage: the database failed ({reason}); once it works, the same command goes on") from error
+    show(study, args, name)
+
+
+def look_for_better(study, classes, parts, args):
+    """Try settings until the minutes or the trials are over."""
     import_tensorflow()
     training, validation = map(dataset.decode, parts)
-    conditions = {
-        "data": dataset.fingerprint(training, validation),
-        "epochs": args.epochs,
-        "ranges": list(map(list, RANGES)),
-    }
-    study = open_study(args.storage, args.study or f"{name}, {args.epochs} epochs", conditions)
-    if args.minutes > 0:
-        if not study.trials:
-            study.enqueue_trial(usual(args.epochs), skip_if_exists=True)
-        training = train.with_variety(training, images.classes, train.VARIETY, train.SEED)
-        objective = objective_of(training, validation, len(images.classes), args.epochs, args.most_parameters)
-        announce = announcer(args.minutes, args.trials)
-        try:
-            study.optimize(objective, args.trials, 60 * args.minutes, callbacks=[announce])
-        except KeyboardInterrupt:
-            show(study, args, name)
-            raise KeyboardInterrupt("interrupted; the same command goes on") from None
-    show(study, args, name)
+    data = dataset.fingerprint(training, validation)
+    conditions = {"data": data, "epochs": args.epochs, "ranges": list(map(list, RANGES))}
+    begin(study, conditions, args.epochs)
+    training = train.with_variety(training, classes, train.VARIETY, train.SEED)
+    objective = objective_of(training, validation, len(classes), args.epochs, args.most_parameters)
+    try:
+        study.optimize(objective, args.trials, 60 * args.minutes, callbacks=[announcer(args.minutes, args.trials)])
+    except ValueError as error:
+        if "Cannot tell" not in str(error):
+            raise
+        message = "this process was asleep for a while and another one took its trial over; the same command goes on"
+        raise Failure(message) from error
 
 
 def show(study, args, name):
@@ -270,10 +304,12 @@ def show(study, args, name):
         print(f"No trial of the study '{study.study_name}' was finished yet", flush=True)
         return
     print(f"\nThe best of {len(trials):,} finished trials, of {len(study.trials):,} begun:\n\n{best_table(trials)}\n")
-    report.save(figure_of(study, trials), FIGURE)
+    with warnings.catch_warnings():  # what Optuna says of the importance where all trials are equally good
+        warnings.simplefilter("ignore")
+        report.save(figure_of(study, trials), FIGURE)
     print(f"Figure: {FIGURE}")
     best = trials[0]
-    print(f"python train.py --data {args.data or name} {' '.join(listed(best.user_attrs['flags']))}")
+    print("python train.py " + shlex.join(["--data", args.data or name, *listed(best.user_attrs["flags"])]))
     print(f"Best val_accuracy: {100 * best.value:.2f}% ({best.user_attrs['parameters']:,} parameters)", flush=True)
     report.show()
 

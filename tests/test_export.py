@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -167,6 +168,7 @@ def test_one_line_for_what_is_wrong(shipped, workplace, monkeypatch, capsys, fil
         (["--to", "litert", "--model", "none.keras"], "none.keras"),
         (["--to", "litert", "--model", "m.tflite"], "m.tflite"),
         (["--to", "onnx", "--int8", "--model", str(shipped)], "--int8"),
+        (["--to", "litert", "--data", "nowhere", "--model", str(shipped)], "nowhere"),
     ):
         assert export.main(flags) == 2
         err = capsys.readouterr().err
@@ -175,7 +177,7 @@ def test_one_line_for_what_is_wrong(shipped, workplace, monkeypatch, capsys, fil
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     assert predict.main(["--model", "m.tflite", SAMPLES[0]]) == 2
     err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1 and "pip install -r extras/requirements-export.txt" in err
+    assert len(err.splitlines()) == 1 and "pip install ai-edge-litert" in err
 
 
 def test_numbers_that_are_not_float32_are_refused(workplace, shipped):
@@ -187,8 +189,47 @@ def test_numbers_that_are_not_float32_are_refused(workplace, shipped):
     converter.representative_dataset = lambda: ([np.zeros((1, 28, 28, 3), np.float32)] for _ in range(2))
     converter.inference_input_type = converter.inference_output_type = tf.uint8
     (workplace / "whole.tflite").write_bytes(converter.convert())
-    with pytest.raises(UserError, match="float32"):
+    with pytest.raises(UserError, match=r"whole\.tflite"):
         exported.Exported(workplace / "whole.tflite")
+
+
+def test_onnx_files_of_others_that_cannot_be_used_are_refused(files, workplace):
+    import onnx
+
+    for name, change in (("batch", 1), ("doubles", onnx.TensorProto.DOUBLE)):
+        graph = onnx.load(files["onnx"])
+        tensor = graph.graph.input[0].type.tensor_type
+        if name == "batch":
+            tensor.shape.dim[0].dim_value = change
+        else:
+            tensor.elem_type = change
+        onnx.save(graph, f"{name}.onnx")
+        with pytest.raises(UserError, match=rf"{name}\.onnx: damaged"):
+            exported.Exported(f"{name}.onnx")
+
+
+def test_other_files_inside_a_tflite_file_do_no_harm(files, workplace):
+    with_labels = workplace / "labels.tflite"
+    with zipfile.ZipFile(files["tflite"]) as archive:
+        start = min(info.header_offset for info in archive.infolist())
+    with_labels.write_bytes(files["tflite"].read_bytes()[:start])
+    with zipfile.ZipFile(with_labels, "a") as archive:
+        archive.writestr("labels.txt", "zero")
+    assert reader.load_model(with_labels).classes == list("0123456789")
+    with zipfile.ZipFile(with_labels, "a") as archive:
+        archive.writestr("digits.json", json.dumps({"classes": ["a", "b"]}))
+    with pytest.raises(UserError, match=r"labels\.tflite: does not name the 10 classes.*export it again"):
+        reader.load_model(with_labels)
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_threads_may_share_one(kind, files):
+    network = reader.load_model(files[kind]).network
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
+    expected = reader.predict(network, images)
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: reader.predict(network, images), range(40)))
+    assert all(np.array_equal(answer, expected) for answer in answers)
 
 
 def test_the_service_reads_with_them(files):

@@ -1,8 +1,10 @@
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 from PIL import Image
@@ -23,15 +25,17 @@ def states(name):
 
 
 def test_the_command_at_the_end_repeats_the_best_trial(drawn_folder, workplace, capsys):
-    assert tune.main(["--data", str(drawn_folder), "--epochs", "2", "--trials", "2"]) == 0
+    """Also where the name of the data has a space."""
+    (workplace / "my data").mkdir()
+    (workplace / "my data" / "small").symlink_to(drawn_folder)
+    assert tune.main(["--data", "my data/small", "--epochs", "2", "--trials", "2"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    best = study_of("small, 2 epochs").best_trial
+    best = tune.finished(study_of("small, 2 epochs"))[0]
     assert out.splitlines()[-1].startswith(f"Best val_accuracy: {100 * best.value:.2f}% (")
     assert len([line for line in out.splitlines() if line.startswith("trial ") and " min left" in line]) == 2
     (command,) = re.findall(r"^python train\.py (.*)$", out, re.MULTILINE)
-    assert f"--data {drawn_folder}" in command
-    assert train.main([*command.split(), "--no-test"]) == 0
+    assert train.main([*shlex.split(command), "--no-test"]) == 0
     about = json.loads((workplace / "small_cnn.json").read_text())
     assert about["history"][-1]["val_accuracy"] == best.value
     assert about["settings"]["filters"] == [int(count) for count in best.user_attrs["flags"]["--filters"].split(",")]
@@ -46,6 +50,15 @@ def test_the_first_trial_is_plain_train():
     }
     assert ours["learning_rate"] == pytest.approx(theirs["learning_rate"], rel=0.01)
     assert ours["augment"] == pytest.approx(theirs["augment"], abs=0.01)
+
+
+def test_where_plain_train_is_out_of_the_ranges_the_nearest_is_tried(monkeypatch):
+    monkeypatch.setattr(tune, "BATCH_SIZE", (96, 512))
+    first = tune.usual(1000)
+    assert first["batch size"] == 96 and first["learning rate"] == tune.LEARNING_RATE[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tune.flags_of(optuna.trial.FixedTrial(first), 1000)
 
 
 @pytest.fixture
@@ -89,18 +102,18 @@ def test_interrupted_and_continued(unreal, drawn_folder, monkeypatch, capsys):
     quick = train.train
 
     def interrupt(*arguments, **options):
-        if len(study_of("small, 4 epochs").trials) >= 3:
-            raise KeyboardInterrupt
-        return quick(*arguments, **options)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "train", interrupt)
     flags = ["--data", str(drawn_folder)]
     assert tune.main([*flags, "--trials", "20"]) == 130
     out, err = capsys.readouterr()
-    assert "Best val_accuracy" in out and err.splitlines()[-1].endswith("interrupted; the same command goes on")
+    assert "No trial of the study" in out and err.splitlines()[-1].endswith("interrupted; the same command goes on")
     monkeypatch.setattr(train, "train", quick)
     assert tune.main([*flags, "--trials", "2"]) == 0
-    assert states("small, 4 epochs").count("FAIL") == 1
+    trials = study_of("small, 4 epochs").trials
+    assert [trial.state.name for trial in trials[:2]] == ["FAIL", "COMPLETE"]
+    assert trials[0].params == trials[1].params == tune.usual(4)  # the interrupted one was made good
 
 
 def test_a_training_that_diverges_is_a_bad_trial(unreal, drawn_folder, monkeypatch, capsys):
@@ -110,7 +123,8 @@ def test_a_training_that_diverges_is_a_bad_trial(unreal, drawn_folder, monkeypat
     monkeypatch.setattr(train, "train", diverge)
     assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 0
     assert states("small, 4 epochs") == ["PRUNED", "PRUNED"]
-    assert "No trial of the study" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "No trial of the study" in out and out.count("diverged") == 2
 
 
 HANGING = """
@@ -118,7 +132,7 @@ import sys, time
 sys.path.insert(0, sys.argv.pop(1))
 import train
 from extras import tune
-tune.HEARTBEAT = 1
+tune.HEARTBEAT = 2
 def hang(*arguments, **options):
     print("training", flush=True)
     time.sleep(120)
@@ -129,22 +143,64 @@ sys.exit(tune.main())
 
 def test_two_processes_share_a_study_and_one_is_killed(unreal, drawn_folder, monkeypatch, capsys):
     """The trial of the one that lives is left alone, that of the one that was killed is repeated by the other."""
-    monkeypatch.setattr(tune, "HEARTBEAT", 1)
+    monkeypatch.setattr(tune, "HEARTBEAT", 2)
     flags = ["--data", str(drawn_folder)]
     command = [sys.executable, "-c", HANGING, str(PROJECT), *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert any(line == "training\n" for line in other.stdout)
         assert tune.main([*flags, "--trials", "4"]) == 0
-        time.sleep(4)
+        time.sleep(7)
         assert tune.main([*flags, "--trials", "1"]) == 0
         assert states("small, 4 epochs")[0] == "RUNNING" and len(states("small, 4 epochs")) == 6
         other.kill()
-    time.sleep(4)
+    time.sleep(8)
     assert tune.main([*flags, "--trials", "2"]) == 0
     trials = study_of("small, 4 epochs").trials
     assert trials[0].state.name == "FAIL"
     repeated = [trial for trial in trials[1:] if trial.params == trials[0].params]
     assert [trial.state.name for trial in repeated] == ["COMPLETE"]
+
+
+OPENING = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from extras import tune
+tune.open_study(tune.STORAGE, "shared")
+"""
+
+
+def test_processes_may_begin_a_study_at_the_same_time(workplace):
+    command = [sys.executable, "-c", OPENING, str(PROJECT)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [(process.communicate()[1], process.returncode) for process in processes] == 3 * [("", 0)]
+    assert study_of("shared").trials == []
+
+
+def test_a_process_that_was_asleep_too_long_says_so(unreal, drawn_folder, monkeypatch, capsys):
+    quick = train.train
+
+    def sleep(*arguments, **options):
+        study = study_of("small, 4 epochs")
+        study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)  # as another process would
+        return quick(*arguments, **options)
+
+    monkeypatch.setattr(train, "train", sleep)
+    assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 1
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "asleep" in err
+
+
+def test_a_database_that_fails_is_one_line(unreal, drawn_folder, workplace, monkeypatch, capsys):
+    quick = train.train
+
+    def spoil(*arguments, **options):
+        (workplace / "tuning.db").write_bytes(b"not a database any more")
+        return quick(*arguments, **options)
+
+    monkeypatch.setattr(train, "train", spoil)
+    assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 1
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "--storage" in err
 
 
 def one_line(capsys, status, *words):
