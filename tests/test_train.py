@@ -286,7 +286,8 @@ def test_the_confidence_is_calibrated():
 def test_variety_and_the_threshold():
     images = 60
     training = dataset.from_pixels(*strokes.draw(images, seed=1))
-    mixed = train.with_variety(training, 0.5, 0)
+    mixed = train.with_variety(training, list("0123456789"), 0.5, 0)
+    assert train.with_variety(training, list("abcdefghij"), 0.5, 0) is training
     labels = [int(label) for _, label in mixed.as_numpy_iterator()]
     assert len(labels) == images + 30 + 15 and labels.count(variety.NOT_A_DIGIT) == 15
     pixels, labels = strokes.draw(200, seed=2)
