@@ -49,7 +49,8 @@ def save_figures(model, decoded, labels, probabilities, classes, result):
             f"The most confident of {result['total'] - result['correct']:,} mistakes",
         ),
     }  # fmt: skip
-    paths = [model.with_name(f"{model.stem}_{name}.png") for name in figures]
+    stem = model.stem if model.suffix == ".keras" else model.name.replace(".", "_")
+    paths = [model.with_name(f"{stem}_{name}.png") for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):
         report.save(figure, path)
     return paths

@@ -151,6 +151,7 @@ def prediction_figure(rows):
             middle.set_title("what the network sees", fontsize=10)
         names = list(reading.probabilities)
         if len(names) > MOST_BARS:
+            right.set_title(f"the {MOST_BARS} likeliest of {len(names)}", fontsize=10)
             names = sorted(names, key=reading.probabilities.get, reverse=True)[:MOST_BARS]
         colours = ["tab:orange" if name == reading.prediction else "tab:blue" for name in names]
         right.bar(names, [100 * reading.probabilities[name] for name in names], color=colours)

@@ -164,9 +164,9 @@ def size_of(path):
 
 def check(args):
     """Raise UserError for what can be seen to be wrong before TensorFlow is imported."""
-    check_model_file(args.model)
     if args.model.suffix != ".keras":
-        raise UserError(f"--model: {args.model} is exported already; name a .keras file")
+        raise UserError(f"--model: {args.model} is no .keras file; name one that train.py wrote")
+    check_model_file(args.model)
     if args.int8 and args.to != "litert":
         raise UserError("--int8: goes with --to litert alone")
     for module, package in NEEDED[args.to].items():

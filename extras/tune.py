@@ -102,6 +102,7 @@ def objective_of(training, validation, classes, epochs, most_parameters):
         keras.utils.clear_session()  # else the memory of earlier trials would stay taken
         network = train.new_network(settings, classes)
         trial.set_user_attr("parameters", network.count_params())
+        status(f"trial {trial.number}, epoch 0/{epochs}")
         if network.count_params() > most_parameters:
             raise optuna.TrialPruned
 
@@ -235,9 +236,14 @@ def figure_of(study, trials):
     history.step(numbers, list(itertools.accumulate(errors, min)), where="post", label="best so far")
     history.set(xlabel="trial", title="History")
     history.legend()
-    share = optuna.importance.get_param_importances(study) if len(trials) > 3 else {}
-    importance.barh(list(share)[::-1], list(share.values())[::-1])
-    importance.set(xlabel="share of the importance (PED-ANOVA)", title="What matters")
+    history.xaxis.get_major_locator().set_params(integer=True)
+    if len(trials) > 3:
+        share = optuna.importance.get_param_importances(study)
+        importance.barh(list(share)[::-1], list(share.values())[::-1])
+        importance.set(xlabel="share of the importance (PED-ANOVA)", title="What matters")
+    else:
+        importance.text(0.5, 0.5, "What matters is shown\nafter four finished trials", ha="center")
+        importance.axis("off")
     for axis, key, label in ((size, "parameters", "parameters"), (duration, "seconds", "seconds of training")):
         axis.plot([t.user_attrs[key] for t in in_order], errors, ".")
         axis.set(xlabel=label, xscale="log", title=f"Against {label}")
@@ -280,6 +286,7 @@ def work(args):
 
 def look_for_better(study, classes, parts, args):
     """Try settings until the minutes or the trials are over."""
+    print(f"Study '{study.study_name}'; Ctrl-C ends it, and the same command goes on", flush=True)
     import_tensorflow()
     training, validation = map(dataset.decode, parts)
     data = dataset.fingerprint(training, validation)
@@ -309,7 +316,8 @@ def show(study, args, name):
         report.save(figure_of(study, trials), FIGURE)
     print(f"Figure: {FIGURE}")
     best = trials[0]
-    print("python train.py " + shlex.join(["--data", args.data or name, *listed(best.user_attrs["flags"])]))
+    command = ["--data", args.data or name, *listed(best.user_attrs["flags"]), "--model", "tuned.keras"]
+    print(f"python train.py {shlex.join(command)}")
     print(f"Best val_accuracy: {100 * best.value:.2f}% ({best.user_attrs['parameters']:,} parameters)", flush=True)
     report.show()
 

@@ -36,7 +36,7 @@ def test_the_command_at_the_end_repeats_the_best_trial(drawn_folder, workplace, 
     assert len([line for line in out.splitlines() if line.startswith("trial ") and " min left" in line]) == 2
     (command,) = re.findall(r"^python train\.py (.*)$", out, re.MULTILINE)
     assert train.main([*shlex.split(command), "--no-test"]) == 0
-    about = json.loads((workplace / "small_cnn.json").read_text())
+    about = json.loads((workplace / "tuned.json").read_text())
     assert about["history"][-1]["val_accuracy"] == best.value
     assert about["settings"]["filters"] == [int(count) for count in best.user_attrs["flags"]["--filters"].split(",")]
     assert Image.open("tuning.png").width > 1000
@@ -121,7 +121,8 @@ def test_a_training_that_diverges_is_a_bad_trial(unreal, drawn_folder, monkeypat
         raise train.Failure("the training diverged")
 
     monkeypatch.setattr(train, "train", diverge)
-    assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 0
+    flags = ["--data", str(drawn_folder), "--most-parameters", "100000000"]
+    assert tune.main([*flags, "--trials", "2"]) == 0
     assert states("small, 4 epochs") == ["PRUNED", "PRUNED"]
     out = capsys.readouterr().out
     assert "No trial of the study" in out and out.count("diverged") == 2
