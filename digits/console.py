@@ -52,6 +52,11 @@ def fail(error, status):
     return status
 
 
+def first_line(error):
+    """The first line of an error's message; its type where there is none."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that shows a script's docstring, and reports a mistake in one line."""
 

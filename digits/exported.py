@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from digits.console import UserError, native_log_held
+from digits.console import UserError, first_line, native_log_held
 
 DESCRIPTION = "digits.json"  # member of a .tflite file, key of an .onnx file's metadata
 SUFFIXES = (".tflite", ".onnx")
@@ -32,8 +32,7 @@ class Exported:
         except ModuleNotFoundError:
             raise UserError(f"{path}: the package {package} is missing: pip install {package}") from None
         except Exception as error:  # the runtimes raise nearly any type for a file that is not as they expect
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise UserError(f"{path}: damaged, or no model of digits: {reason}") from error
+            raise UserError(f"{path}: damaged, or no model of digits: {first_line(error)}") from error
         if answers.ndim != 2 or len(answers) != 2 or answers.dtype != np.float32:
             raise UserError(f"{path}: gives {answers.dtype} {answers.shape} for 2 images, not float32 2×classes")
         self.input_shape, self.output_shape = (None, *takes), (None, answers.shape[1])

@@ -125,11 +125,16 @@ def _from_idx_folder(folder):
         if path is None:
             raise ValueError(f"MNIST_DIR: {folder} has no {name}.gz (or {name}); put it there, or unset MNIST_DIR")
         try:
-            data = path.read_bytes()
-            arrays[name] = parse_idx(name, gzip.decompress(data) if path.suffix == ".gz" else data)
+            arrays[name] = parse_idx(name, unzipped(path))
         except (OSError, ValueError, EOFError, zlib.error) as error:
             raise ValueError(f"MNIST_DIR: {path} is not MNIST's: {error}; replace it, or unset MNIST_DIR") from error
     return arrays
+
+
+def unzipped(path):
+    """The bytes of a file, those inside if it is gzipped."""
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
 
 
 def _from_npz(data):

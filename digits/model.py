@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from digits.console import UserError, check_model_file, whole_file
+from digits.console import UserError, check_model_file, first_line, whole_file
 
 FILTERS = (32, 64, 128)  # of the convolutions of cnn
 POOLINGS = 2  # after the first convolutions of cnn; the last one's maps are averaged
@@ -142,7 +142,7 @@ def load(path):
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises nearly any type for a file that is not as it expects
-        raise UserError(f"{path}: Keras cannot open it: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path}: Keras cannot open it: {first_line(error)}") from error
     first = next((layer for layer in model.layers if not isinstance(layer, layers.InputLayer)), None)
     takes, gives = (getattr(model, name, None) for name in ("input_shape", "output_shape"))
     if takes not in ((None, 28, 28, 1), (None, 28, 28, 3)) or gives is None or len(gives) != 2:

@@ -70,18 +70,17 @@ def as_one_image(picture):
     away = abs(grey - ground)
     if away.max() < FAINTEST_THING:
         return []
-    rows, columns = (np.flatnonzero((away >= FAINTEST_THING).any(axis)) for axis in (1, 0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    window = rows, columns = window_of(away >= FAINTEST_THING, margin=0)
     image = np.zeros((28, 28), np.uint8)
     bright = away * 255 // max(ground, 255 - ground)
     if grey.shape == image.shape:
         image[:] = grey if ground < 128 else bright
     else:
-        cut = Image.fromarray(bright[top:bottom, left:right].astype(np.uint8))
+        cut = Image.fromarray(bright[window].astype(np.uint8))
         height, width = (max(1, round(28 * side / max(cut.size))) for side in cut.size[::-1])
         y, x = (28 - height) // 2, (28 - width) // 2
         image[y : y + height, x : x + width] = cut.resize((width, height), Image.Resampling.BOX)
-    box = tuple(map(int, (left, top, right - left, bottom - top)))
+    box = tuple(map(int, (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)))
     return [Candidate(image[..., None], box, 0, 0, 1, True, 1.0)]
 
 

@@ -147,8 +147,7 @@ def _from_folder(relative, folder):
 def _content(path, name):
     """The bytes of an IDX file: as it is, gzipped, or as a member of an archive."""
     if path.suffix != ".zip":
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        return mnist.unzipped(path)
     with zipfile.ZipFile(path) as archive:
         return gzip.decompress(archive.read(f"gzip/{name}.gz"))
 

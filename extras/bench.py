@@ -96,14 +96,13 @@ def epoch(args):
 
     from digits import model
 
-    precision = model.precision_of(args.precision)
-    dropout = train.dropout_rate(args.network)
-    settings = {"network": args.network, "dropout": dropout, "l2": train.L2, "seed": 0, "precision": precision}
-    settings |= {"filters": train.FILTERS, "kernel_size": train.KERNEL_SIZE}
+    flags = [f"--{name}={getattr(args, name)}" for name in ("network", "epochs", "precision")]
+    settings = train.settings_of(flags, None)
+    settings["precision"] = model.precision_of(settings["precision"])
     images = dataset.load(dataset.find(args.data)[1], "train")
     network = train.new_network(settings, len(images.classes))
     network.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    size, strength = train.batch_size(args.epochs), train.augment_strength(args.epochs)
+    size, strength = settings["batch_size"], settings["augment"]
     decoded = dataset.decode(dataset.hold_out(images, train.VALIDATION_SPLIT)[0])
     batches = dataset.training_batches(decoded, size, network.input_shape[-1], strength, 0, 0, args.repeats + 2)
     steps = -(-len(decoded) // size)
@@ -119,7 +118,7 @@ def epoch(args):
                 seconds[name].append(time.monotonic() - start)
     ratio = [a / b for a, b in zip(seconds["pipeline"], seconds["memory"], strict=True)]
     names = ("precision", "n", "epoch through the pipeline, s", "on batches in memory, s", "ratio")
-    table(names, (precision, args.repeats, *map(spread, seconds.values()), spread(ratio)))
+    table(names, (settings["precision"], args.repeats, *map(spread, seconds.values()), spread(ratio)))
 
 
 def startup(args):

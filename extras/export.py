@@ -28,7 +28,17 @@ from pathlib import Path
 import numpy as np
 
 from digits import dataset, exported, reader
-from digits.console import Failure, Parser, UserError, check_model_file, keep_previous, native_log_held, run, whole_file
+from digits.console import (
+    Failure,
+    Parser,
+    UserError,
+    check_model_file,
+    first_line,
+    keep_previous,
+    native_log_held,
+    run,
+    whole_file,
+)
 
 MODEL = "mnist_cnn.keras"  # model file
 DATA = None  # images to compare on: as in train.py; None: the model's own data set if it is here, else drawn digits
@@ -142,8 +152,7 @@ def write(network, path, to, description, images, calibration):
             export(network, target, to, description, calibration)
             other = opened(target, to)
         except Exception as error:  # the converters and runtimes raise nearly any type
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise Failure(f"this network cannot be written as {to}: {reason}") from error
+            raise Failure(f"this network cannot be written as {to}: {first_line(error)}") from error
         return compare(network, other, images, calibration is not None)
 
     if to == "saved_model":

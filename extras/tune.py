@@ -23,7 +23,7 @@ from pathlib import Path
 
 import train
 from digits import dataset, report
-from digits.console import Failure, Parser, UserError, import_tensorflow, number, run
+from digits.console import Failure, Parser, UserError, first_line, import_tensorflow, number, run
 
 MINUTES = 60  # that this process takes; the trial that runs then is finished
 EPOCHS = 4  # of each trial
@@ -187,8 +187,7 @@ def open_study(storage, name):
             )
         except Exception as error:  # whatever SQLAlchemy and the database's driver raise
             if not patience or not isinstance(error, (IntegrityError, OperationalError)):
-                reason = str(error).partition("\n")[0] or type(error).__name__
-                raise UserError(f"--storage: the database cannot be used: {reason}") from error
+                raise UserError(f"--storage: the database cannot be used: {first_line(error)}") from error
             time.sleep(patience)  # another process may be making the same tables
 
 
@@ -279,8 +278,8 @@ def work(args):
             cause = cause.__context__
         if not cause:
             raise
-        reason = str(cause).partition("\n")[0]
-        raise Failure(f"--storage: the database failed ({reason}); once it works, the same command goes on") from error
+        message = f"--storage: the database failed ({first_line(cause)}); once it works, the same command goes on"
+        raise Failure(message) from error
     show(study, args, name)
 
 

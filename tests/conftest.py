@@ -46,6 +46,15 @@ def workplace(tmp_path, monkeypatch):
     return tmp_path
 
 
+def one_line(capsys, status, *words):
+    """Assert that a script ended with status 2 and one line on stderr, with these words in it."""
+    err = capsys.readouterr().err
+    assert status == 2
+    assert len(err.splitlines()) == 1, err
+    for word in words:
+        assert word in err
+
+
 def png_folder(folder, training=300, test=100):
     for split, count, seed in (("train", training, 3), ("test", test, 4)):
         images, labels = strokes.draw(count, seed)

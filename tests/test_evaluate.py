@@ -11,7 +11,7 @@ from PIL import Image
 
 import evaluate
 from digits import dataset, model
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, one_line
 
 
 def flags(folder, path):
@@ -65,14 +65,6 @@ def test_report_and_figures(trained, drawn_folder, capsys):
         assert Image.open(path).width > 400
         assert str(path) in out
         path.unlink()
-
-
-def one_line(capsys, status, *words):
-    err = capsys.readouterr().err
-    assert status == 2
-    assert len(err.splitlines()) == 1, err
-    for word in words:
-        assert word in err
 
 
 def test_errors(trained, folder, capsys, workplace):

@@ -13,7 +13,7 @@ import pytest
 
 import train
 from digits import dataset, model, reader, report, strokes, variety
-from tests.conftest import PROJECT, TRAINING
+from tests.conftest import PROJECT, TRAINING, one_line
 
 
 def weights(path):
@@ -183,14 +183,6 @@ def test_wrong_flags(flags, capsys):
     assert error.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and flags[0] in lines[0]
-
-
-def one_line(capsys, status, *words):
-    captured = capsys.readouterr()
-    assert status == 2
-    assert len(captured.err.splitlines()) == 1, captured.err
-    for word in words:
-        assert word in captured.err
 
 
 def test_wrong_input(folder, capsys, workplace):

@@ -11,7 +11,7 @@ from PIL import Image
 
 import train
 from extras import tune
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, one_line
 
 optuna = pytest.importorskip("optuna")
 
@@ -202,14 +202,6 @@ def test_a_database_that_fails_is_one_line(unreal, drawn_folder, workplace, monk
     assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 1
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1 and "--storage" in err
-
-
-def one_line(capsys, status, *words):
-    err = capsys.readouterr().err
-    assert status == 2
-    assert len(err.splitlines()) == 1, err
-    for word in words:
-        assert word in err
 
 
 def test_one_line_for_what_is_wrong(unreal, drawn_folder, workplace, monkeypatch, capsys):
