@@ -117,22 +117,23 @@ def import_tensorflow():
 
 
 @contextmanager
-def native_log_held():
-    """Hold back, in the file that this yields, what native code writes to file descriptor 2 past Python.
+def native_log_held(name="stderr"):
+    """Hold back, in the file that this yields, what native code writes to stderr, or stdout, past Python.
 
-    What Python itself writes to sys.stderr still appears.
+    What Python itself writes to it still appears.
     """
-    sys.stderr.flush()
-    real, python = os.dup(2), sys.stderr
+    python, descriptor = getattr(sys, name), {"stdout": 1, "stderr": 2}[name]
+    python.flush()
+    real = os.dup(descriptor)
     with tempfile.TemporaryFile() as held, os.fdopen(real, "w", buffering=1) as terminal:
-        if python.isatty() or python is sys.__stderr__:
-            sys.stderr = terminal
-        os.dup2(held.fileno(), 2)
+        if python.isatty() or python is getattr(sys, f"__{name}__"):
+            setattr(sys, name, terminal)
+        os.dup2(held.fileno(), descriptor)
         try:
             yield held
         finally:
-            os.dup2(real, 2)
-            sys.stderr = python
+            os.dup2(real, descriptor)
+            setattr(sys, name, python)
 
 
 def progress(items, label, total=None):

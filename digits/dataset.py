@@ -8,7 +8,9 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +23,8 @@ from digits.console import UserError, import_tensorflow, native_log_held, progre
 MNIST_FOLDER = Path("Mnist_dataset")
 DRAWN = {"train": (60_000, 1), "test": (10_000, 2)}  # how many, and the seed
 IGNORED = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}  # left by systems
+SHUFFLED = 100_000  # images of which the next one is drawn by lot, all of them where there are no more
+IMAGE_BYTES = 1200  # of memory that a decoded image takes
 PNG_28_28_GREY = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes([0, 0, 0, 28, 0, 0, 0, 28, 8, 0])  # how it starts
 
 
@@ -85,7 +89,11 @@ def load(folder, split):
     folder = folder / split
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; a data set has train/<class>/*.png and test/<class>/*.png")
-    paths = {entry.name: [str(path) for path in _entries(entry)] for entry in _entries(folder) if entry.is_dir()}
+    paths = {
+        name: [f"{folder / name}{os.sep}{file}" for file in _entries(folder / name)]
+        for name in _entries(folder)
+        if (folder / name).is_dir()
+    }
     if len(paths) < 2:
         raise UserError(f"{folder}: found {len(paths)} class folders; at least 2 are needed, one for each class")
     names = names or {name: name for name in paths}
@@ -114,22 +122,69 @@ def _about(path):
 
 
 def _entries(folder):
-    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name.lower() not in IGNORED)
+    return sorted(name for name in os.listdir(folder) if not name.startswith(".") and name.lower() not in IGNORED)
 
 
 def hold_out(images, fraction):
-    """Split into (training, validation) Images, the same each time, with `fraction` of each class for validation."""
+    """Split into (training, validation) Images, the same each time, with `fraction` of each class for validation.
+
+    More training images than are shuffled at a time come in random order, else in that of the classes.
+    """
     rng = np.random.default_rng(0)
     held_out = np.zeros(len(images.labels), bool)
     for label in range(len(images.classes)):
         mine = rng.permutation(np.flatnonzero(images.labels == label))
         held_out[mine[: min(round(fraction * len(mine)), len(mine) - 1)]] = True
-    return tuple(images._replace(labels=images.labels[m], files=images.files[m]) for m in (~held_out, held_out))
+    training = np.flatnonzero(~held_out)
+    if len(training) > SHUFFLED:
+        training = rng.permutation(training)
+    return _chosen(images, training), _chosen(images, np.flatnonzero(held_out))
 
 
-def decode(images):
-    """Return a cached, filled tf.data.Dataset of (uint8 28×28×1, int64 label), decoded in parallel.
+def share(images, process, processes):
+    """The Images that are the share of a process, equally many for each: up to processes - 1 images are left out."""
+    return _chosen(images, slice(process, len(images.labels) // processes * processes, processes))
 
+
+def _chosen(images, which):
+    return images._replace(labels=images.labels[which], files=images.files[which])
+
+
+@contextmanager
+def kept(where, count, folder):
+    """Yield what decode() takes as its cache: "" for memory, None for no cache, `folder` for disk, removed at the end.
+
+    where: "memory", "none", "disk", or "auto": memory where `count` images take little of what is free, else disk.
+    Raises UserError if the disk has no room.
+    """
+    if where == "auto":
+        where = "memory" if count * IMAGE_BYTES < free_memory() / 8 else "disk"
+    if where != "disk":
+        yield "" if where == "memory" else None
+        return
+    if shutil.disk_usage(folder.absolute().parent).free < count * IMAGE_BYTES:
+        raise UserError(f"--cache disk: no room for {count:,} images beside {folder}; make some, or use --cache none")
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_memory():
+    """Bytes of memory that programs can still have; infinite where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):  # not Linux
+        return math.inf
+
+
+def decode(images, cache=""):
+    """Return a tf.data.Dataset of (uint8 28×28×1, int64 label), all of them read once and decoded in parallel.
+
+    cache: the file in which the decoded images are kept; "": they are kept in memory; None: they are not kept.
     Raises UserError for a file that is not a 28×28 8-bit grey PNG.
     """
     import_tensorflow()
@@ -143,7 +198,9 @@ def decode(images):
     dataset = from_pixels(images.files, images.labels)
     if images.files.ndim > 1:  # pixels already
         return dataset
-    dataset = dataset.map(decode_png, num_parallel_calls=os.cpu_count()).cache()
+    dataset = dataset.map(decode_png, num_parallel_calls=os.cpu_count())
+    if cache is not None:
+        dataset = dataset.cache(str(cache))
     with native_log_held():  # an error that is reported here in one line is logged there in ten
         try:
             for _ in progress(dataset.batch(500), "Reading images", total=math.ceil(len(images.labels) / 500)):
@@ -199,7 +256,11 @@ def training_batches(dataset, batch_size, channels, augment, seed, first_epoch, 
             pixels = distort(pixels, augment, seed=(seed, step))
         return tf.repeat(pixels, channels, axis=-1), labels
 
-    batches = dataset.shuffle(size, seed=seed).batch(batch_size).repeat(epochs)
+    def shuffled(_):
+        return dataset.shuffle(min(size, SHUFFLED), seed=seed).batch(batch_size).repeat(epochs)
+
+    # Made anew for each iterator: else a second one, which Keras on JAX takes, would go on in the order of the first.
+    batches = without_autotune(tf.data.Dataset.range(1)).flat_map(shuffled)
     batches = batches.enumerate().skip(first_epoch * steps)
     return batches.map(prepare).prefetch(8)  # one thread: the others are for the network
 
@@ -220,6 +281,19 @@ def without_autotune(dataset):
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
+
+
+def with_more(dataset, pixels, labels):
+    """Add images: behind the others, or at random places among them where they are too many to be shuffled at once."""
+    import tensorflow as tf
+
+    sizes = [len(dataset), len(labels)]
+    if sum(sizes) <= SHUFFLED:
+        return dataset.concatenate(from_pixels(pixels, labels))
+    order = np.random.default_rng(0).permutation(len(labels))
+    parts, weights = [dataset, from_pixels(pixels[order], labels[order])], [size / sum(sizes) for size in sizes]
+    both = tf.data.Dataset.sample_from_datasets(parts, weights, seed=0, rerandomize_each_iteration=False)
+    return without_autotune(both.apply(tf.data.experimental.assert_cardinality(sum(sizes))))
 
 
 def distort(pixels, strength, seed):

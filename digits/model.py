@@ -49,6 +49,8 @@ def precision_of(setting):
     """
     if setting != "auto":
         return setting
+    if keras.backend.backend() != "tensorflow":  # not measured there
+        return "float32"
     import tensorflow as tf
 
     try:

@@ -104,6 +104,9 @@ def test_an_epoch_follows_from_seed_and_number_alone(decoded, augment):
     all_three = epochs(decoded, augment=augment, total=3)
     resumed = epochs(decoded, augment=augment, first=2, total=3)
     np.testing.assert_array_equal(all_three[2][3][0], resumed[0][3][0])
+    batches = dataset.training_batches(decoded, 64, 3, augment, 0, 0, 1)
+    once, again = ([labels.numpy().tolist() for _, labels in batches] for _ in range(2))
+    assert once == again
     assert not np.array_equal(all_three[2][3][0], epochs(decoded, seed=1, augment=augment, first=2, total=3)[0][3][0])
 
 
@@ -123,3 +126,42 @@ def test_the_fingerprint_tells_data_apart(folder, decoded):
     assert same == dataset.fingerprint(decoded)
     Image.new("L", (28, 28)).save(folder / "train" / "0" / "00000.png")
     assert same != dataset.fingerprint(dataset.decode(dataset.load(folder, "train")))
+
+
+def test_shares_are_equal_and_complete(drawn_folder):
+    images = dataset.load(drawn_folder, "train")
+    shares = [dataset.share(images, process, 7) for process in range(7)]
+    assert [len(share.labels) for share in shares] == [42] * 7
+    assert sorted(path for share in shares for path in share.files) == sorted(images.files[:294])
+    assert dataset.share(images, 0, 1).files.tolist() == images.files.tolist()
+
+
+def test_where_images_are_kept(workplace, monkeypatch):
+    with dataset.kept("auto", 1000, workplace / "a.cache") as cache:
+        assert cache == ""
+    monkeypatch.setattr(dataset, "free_memory", lambda: 2_000_000)
+    (workplace / "a.cache").mkdir()
+    (workplace / "a.cache" / "old").write_text("left by a run that was killed")
+    with pytest.raises(KeyboardInterrupt), dataset.kept("auto", 1000, workplace / "a.cache") as cache:
+        assert cache == workplace / "a.cache" and not list(cache.iterdir())
+        raise KeyboardInterrupt
+    assert not (workplace / "a.cache").exists()
+    with pytest.raises(UserError, match="--cache"), dataset.kept("disk", 10**15, workplace / "a.cache"):
+        pass
+    assert dataset.free_memory() > 0
+
+
+def test_more_images_than_are_shuffled_at_once(decoded, drawn_folder, monkeypatch):
+    """They come in random order, those that are added among the others; the rest does not change."""
+    images = dataset.load(drawn_folder, "train")
+    assert (np.diff(dataset.hold_out(images, 0.1)[0].labels) >= 0).all()
+    pixels, labels = np.full((100, 28, 28, 1), 7, np.uint8), np.full(100, 7)
+    few = [bool((image == 7).all()) for image, _ in dataset.with_more(decoded, pixels, labels).as_numpy_iterator()]
+    assert few == [False] * 300 + [True] * 100
+    monkeypatch.setattr(dataset, "SHUFFLED", 50)
+    training, _ = dataset.hold_out(images, 0.1)
+    assert sorted(training.files) == sorted(set(images.files) - set(dataset.hold_out(images, 0.1)[1].files))
+    assert np.bincount(training.labels[:90], minlength=10).max() < 30
+    mixed = dataset.with_more(decoded, pixels, labels)
+    many = [bool((image == 7).all()) for image, _ in mixed.as_numpy_iterator()]
+    assert len(mixed) == len(many) == 400 and sum(many) == 100 and 15 < sum(many[:100]) < 35

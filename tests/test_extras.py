@@ -1,9 +1,12 @@
+import json
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from extras import bench, difficult, handwriting, samples
+from extras import accuracy, bench, difficult, handwriting, samples
+from tests.conftest import PROJECT, one_line
 
 
 def test_samples_are_drawn(workplace):
@@ -16,16 +19,61 @@ def test_samples_are_drawn(workplace):
     assert Image.open(workplace / "docs" / "drawn.png").size == (840, 280)
 
 
-def test_bench_accuracy(drawn_folder, capsys):
-    flags = ["--data", str(drawn_folder), "--epochs", "1", "--repeats", "2", "--network", "dense64"]
-    assert bench.main(["accuracy", *flags]) == 0
+def test_accuracy_over_seeds(drawn_folder, capsys):
+    flags = ["--data", str(drawn_folder), "--epochs", "1", "--network", "dense64"]
+    assert accuracy.main(["--repeats", "2", *flags]) == 0
     row = capsys.readouterr().out.splitlines()[-1]
-    assert re.match(r"\| dense64 \| 1 \| 2 \| \d+\.\d\d ± \d+\.\d\d \| \d+", row)
+    assert re.match(r"\| `train.py --data .* --network dense64` \| 2 \| \d+\.\d\d ± \d+\.\d\d \| \d+", row)
+    with pytest.raises(SystemExit) as error:
+        accuracy.main(["--epoch-count", "1"])
+    one_line(capsys, error.value.code, "--epoch-count")
 
 
-def test_bench_epoch(drawn_folder, capsys):
-    assert bench.main(["epoch", "--data", str(drawn_folder), "--repeats", "1", "--precision", "float32"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("| float32 | 1 | ")
+@pytest.fixture
+def small_bench(drawn_folder, workplace, monkeypatch):
+    """A benchmark of moments, on drawn digits in place of MNIST's."""
+    (workplace / "Mnist_dataset").symlink_to(drawn_folder)
+    for name in ("predict.py", "train.py", "draw.py", "digits", "samples", "mnist_cnn.keras", "mnist_cnn.json"):
+        (workplace / name).symlink_to(PROJECT / name)
+    small = {"STEPS": 2, "TARGETS": (0.05, 1.1), "EPOCHS_TO": {0.05: 1, 1.1: 2}, "LIMIT": 1, "PICTURES": 5}
+    for name, value in (small | {"SCALES": (100, 200), "SECONDS": 2, "CLIENTS": 2}).items():
+        monkeypatch.setattr(bench, name, value)
+
+
+def test_bench_in_one_table(small_bench, capsys):
+    assert bench.main(["throughput", "data", "--repeats", "2"]) == 0
+    head, _, names, line, *rows = capsys.readouterr().out.splitlines()
+    assert "cores" in head and "tensorflow 2." in head
+    assert names.startswith("| what | unit | median") and set(line) == set("| -")
+    assert all(row.count("|") == 8 for row in rows)
+    assert any(re.match(r"\| network alone, float32 \| images/s \| [\d,.]+ \|", row) for row in rows)
+    assert "× network alone, float32" in "".join(rows)
+
+
+def test_bench_as_json(small_bench, capsys):
+    assert bench.main(["accuracy_in_time", "pictures", "--json", "--repeats", "2"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    rows = {row["what"]: row for row in table["rows"]}
+    reached, not_reached = (rows[f"Keras example to {target} %, cut at 1 s"] for target in (5, 110))
+    assert reached["n"] == 2 and 0 < reached["median"] < 60
+    assert not_reached["values"] == [None, None] and not_reached["median"] is None
+    ours = rows["train.py --epochs 1 to 5 %, cut at 1 s"]
+    assert ours["against"] == "Keras example to 5 %, cut at 1 s"
+    assert rows["predict.py --json, 5 pictures of 28×28"]["memory_mb"] > 100
+
+
+def test_bench_of_data_on_disk_and_of_the_service(small_bench, capsys):
+    assert bench.main(["scale", "startup", "draw", "--repeats", "1", "--json"]) == 0
+    rows = {row["what"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert rows["train.py --epochs 1, 100 images, --cache auto"]["ratio"] > 0
+    assert {"train.py --epochs 1, 200 images, --cache disk", "predict.py --json, one picture"} <= set(rows)
+    assert rows["answers that were wrong or missing"]["values"] == [0]
+
+
+def test_bench_knows_its_parts(capsys):
+    with pytest.raises(SystemExit) as error:
+        bench.main(["speed"])
+    one_line(capsys, error.value.code, "speed", "throughput")
 
 
 def test_handwriting_in_a_folder(workplace, shipped, capsys):

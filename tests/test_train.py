@@ -44,7 +44,7 @@ def test_what_a_training_leaves(trained, drawn_folder):
     }
     assert len(about["data"]["sha256"]) == 64
     assert 0 <= about["accuracy"]["test"] <= 1 and 0 <= about["accuracy"]["validation"] <= 1
-    assert 0 < about["threshold"] < 1 and about["settings"]["variety"] == train.VARIETY
+    assert 0 < about["threshold"] < 1 and about["settings"]["variety"] == 0
     assert about["seconds"] > 0 and about["versions"]["keras"] == keras.__version__
     with trained.with_name("small_cnn_log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -147,6 +147,13 @@ def test_the_model_that_is_replaced_is_kept(drawn_folder, workplace):
     assert not [path for path in workplace.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.parametrize("cache", ["disk", "none"])
+def test_where_decoded_images_are_kept_changes_nothing(trained, drawn_folder, workplace, cache):
+    assert train.main(run_of(drawn_folder, "--cache", cache)) == 0
+    assert same_weights("small_cnn.keras", trained)
+    assert not list(workplace.glob("*.cache*"))
+
+
 def test_without_test_and_validation(folder):
     shutil.rmtree(folder / "test")
     flags = ["--data", "small", "--epochs", "1", "--no-test", "--validation-split", "0", "--augment", "0"]
@@ -232,6 +239,7 @@ def test_batch_size_peak_rate_and_strength_follow_from_the_epochs():
     assert train.peak_rate(4, 64) > train.peak_rate(30, 128)
     assert train.batch_size(4) < train.batch_size(30)
     assert train.augment_strength(4) < train.augment_strength(30)
+    assert train.variety_share(1) == train.variety_share(3) == 0 < train.variety_share(4)
     schedule = train.one_cycle(0.004, 1000)
     rates = [float(schedule(step)) for step in (0, 50, 100, 550, 1000)]
     assert rates == pytest.approx([0, 0.002, 0.004, 0.002, 0], abs=1e-6)
@@ -293,6 +301,6 @@ def test_variety_and_the_threshold():
 def test_other_classes_are_trained_without_other_peoples_digits(folder, capsys):
     for split in ("train", "test"):
         (folder / split / "9").rename(folder / split / "nine")
-    flags = ["--data", "small", "--epochs", "1", "--network", "dense64", "--validation-split", "0.1"]
+    flags = ["--data", "small", "--epochs", "1", "--network", "dense64", "--variety", "0.2"]
     assert train.main(flags) == 0
     assert "no other handwriting is mixed in" in capsys.readouterr().out

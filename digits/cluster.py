@@ -1,0 +1,100 @@
+"""One training by several processes, on one machine or many: Keras on JAX, which shares each batch out among them.
+
+Each process reads its share of the images, and all have the same weights: in each step the gradients of all are
+averaged. Process 0 leads: it writes the files and shows the progress.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+
+from digits.console import Failure, UserError, first_line, import_tensorflow, native_log_held
+
+PATIENCE = 100  # seconds until all processes must be there
+SILENCE = 60  # seconds without a sign of life after which a process counts as dead
+
+
+def join(address, processes, process):
+    """Become one of the processes, numbered from 0; before TensorFlow is imported. Raises UserError, Failure.
+
+    address: host:port of process 0, at which it waits for the others.
+    """
+    os.environ["KERAS_BACKEND"] = "jax"
+    try:
+        import jax
+    except ModuleNotFoundError:
+        missing = "the package jax is missing: pip install -r extras/requirements-distributed.txt"
+        raise UserError(missing) from None
+    print(f"Waiting at {address} for {processes} processes", flush=True)
+    try:
+        jax.distributed.initialize(
+            address, processes, process, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=SILENCE
+        )
+    except Exception as error:  # JAX raises nearly any type
+        raise Failure(f"--cluster {address}: the processes did not come together ({first_line(error)})") from error
+    import_tensorflow()
+    import keras
+    import tensorflow as tf
+
+    if keras.backend.backend() != "jax":
+        raise Failure("--cluster: Keras runs on another backend in this process already; start train.py by itself")
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads the images
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+
+
+def agree(settings, epochs_done):
+    """Make sure that all processes have the same settings and checkpoint; return the SHA-256 of all their images.
+
+    Only settings["data_sha256"] differs, it is that of each one's share. Raises UserError.
+    """
+    from jax.experimental import multihost_utils
+
+    same = json.dumps([{**settings, "data_sha256": None}, epochs_done])
+    mine = hashlib.sha256(same.encode()).digest() + bytes.fromhex(settings["data_sha256"])
+    with native_log_held("stdout"):  # the library that connects the processes says so there
+        everyones = multihost_utils.process_allgather(np.frombuffer(mine, np.uint8))
+    if (everyones[:, :32] != everyones[0, :32]).any():
+        raise UserError("--cluster: the processes differ in flags or checkpoint; start all of them with the same ones")
+    return hashlib.sha256(everyones[:, 32:].tobytes()).hexdigest()
+
+
+@contextmanager
+def loss_of_others():
+    """Turn what JAX raises when another process has gone into a Failure."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if not joined() or isinstance(error, UserError):
+            raise
+        message = f"the training cannot go on: another process has ended ({first_line(error)})"
+        raise Failure(f"{message}; with --resume the same commands go on from the last finished epoch") from error
+
+
+def leave(network):
+    """Take leave of the others; the network is then this process's own."""
+    import jax
+    import keras
+
+    weights = network.get_weights()
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in weights)).hexdigest()
+    who = f"Process {jax.process_index()} of {jax.process_count()}"
+    print(f"{who} ends with the weights {digest[:16]}", file=sys.__stdout__, flush=True)
+    keras.distribution.set_distribution(None)
+    jax.distributed.shutdown()
+
+
+def joined():
+    return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
+
+
+def end(status):
+    """Return the exit status; a process that failed ends at once, since JAX would wait for the others."""
+    if status and joined():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
