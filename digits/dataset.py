@@ -262,6 +262,7 @@ def training_batches(dataset, batch_size, channels, augment, seed, first_epoch, 
     # Made anew for each iterator: else a second one, which Keras on JAX takes, would go on in the order of the first.
     batches = without_autotune(tf.data.Dataset.range(1)).flat_map(shuffled)
     batches = batches.enumerate().skip(first_epoch * steps)
+    batches = batches.apply(tf.data.experimental.assert_cardinality((epochs - first_epoch) * steps))
     return batches.map(prepare).prefetch(8)  # one thread: the others are for the network
 
 

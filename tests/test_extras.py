@@ -35,7 +35,7 @@ def small_bench(drawn_folder, workplace, monkeypatch):
     (workplace / "Mnist_dataset").symlink_to(drawn_folder)
     for name in ("predict.py", "train.py", "draw.py", "digits", "samples", "mnist_cnn.keras", "mnist_cnn.json"):
         (workplace / name).symlink_to(PROJECT / name)
-    small = {"STEPS": 2, "TARGETS": (0.05, 1.1), "EPOCHS_TO": {0.05: 1, 1.1: 2}, "LIMIT": 1, "PICTURES": 5}
+    small = {"STEPS": 2, "TARGETS": (0.05, 1.1), "EPOCHS_TO": {0.05: 1, 1.1: 2}, "LIMIT": 10, "PICTURES": 5}
     for name, value in (small | {"SCALES": (100, 200), "SECONDS": 2, "CLIENTS": 2}).items():
         monkeypatch.setattr(bench, name, value)
 
@@ -51,22 +51,22 @@ def test_bench_in_one_table(small_bench, capsys):
 
 
 def test_bench_as_json(small_bench, capsys):
-    assert bench.main(["accuracy_in_time", "pictures", "--json", "--repeats", "2"]) == 0
+    assert bench.main(["accuracy_in_time", "pictures", "--json", "--repeats", "1"]) == 0
     table = json.loads(capsys.readouterr().out)
     rows = {row["what"]: row for row in table["rows"]}
-    reached, not_reached = (rows[f"Keras example to {target} %, cut at 1 s"] for target in (5, 110))
-    assert reached["n"] == 2 and 0 < reached["median"] < 60
-    assert not_reached["values"] == [None, None] and not_reached["median"] is None
-    ours = rows["train.py --epochs 1 to 5 %, cut at 1 s"]
-    assert ours["against"] == "Keras example to 5 %, cut at 1 s"
+    reached, not_reached = (rows[f"Keras example to {target} %, cut at 10 s"] for target in (5, 110))
+    assert reached["n"] == 1 and 0 < reached["median"] < 60
+    assert not_reached["values"] == [None] and not_reached["median"] is None
+    ours = rows["train.py --epochs 1 to 5 %, cut at 10 s"]
+    assert ours["against"] == "Keras example to 5 %, cut at 10 s"
     assert rows["predict.py --json, 5 pictures of 28×28"]["memory_mb"] > 100
 
 
 def test_bench_of_data_on_disk_and_of_the_service(small_bench, capsys):
-    assert bench.main(["scale", "startup", "draw", "--repeats", "1", "--json"]) == 0
+    assert bench.main(["scale", "draw", "--repeats", "1", "--json"]) == 0
     rows = {row["what"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
     assert rows["train.py --epochs 1, 100 images, --cache auto"]["ratio"] > 0
-    assert {"train.py --epochs 1, 200 images, --cache disk", "predict.py --json, one picture"} <= set(rows)
+    assert "train.py --epochs 1, 200 images, --cache disk" in rows
     assert rows["answers that were wrong or missing"]["values"] == [0]
 
 
