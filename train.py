@@ -13,6 +13,7 @@ Writes, beside each other: the model (.keras), how it was trained and what it sc
 
 import argparse
 import csv
+import hashlib
 import json
 import math
 import os
@@ -215,6 +216,8 @@ def train(network, training, validation, settings, checkpoint=None, resume=None,
             if not quiet and not sys.stdout.isatty():
                 print(epoch_line(row, epochs), flush=True)
 
+    if len(history) == epochs:  # it was interrupted after the last one
+        return history
     network.fit(
         batches,
         epochs=epochs,
@@ -254,7 +257,8 @@ def write_checkpoint(path, settings, history, variables):
 def read_checkpoint(path):
     """Return a dict with settings, history and values (the variables of network and optimizer). Raises UserError."""
     if not path.exists():
-        raise UserError(f"--resume: there is no {path}, so no finished epoch to go on from; start without --resume")
+        missing = f"--resume: there is no {path}, so no finished epoch to go on from; start without --resume"
+        raise UserError(f"{missing} (in a cluster, all processes need the file that process 0 wrote)")
     try:
         with np.load(path, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"]))
@@ -282,6 +286,14 @@ def filters_of(text):
     if len(counts) > 8:
         raise argparse.ArgumentTypeError(f"{text} names {len(counts)} convolutions; there can be at most 8")
     return counts
+
+
+def address(text):
+    """The host:port that a flag names."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not host:port, such as 192.168.1.5:4321")
+    return text
 
 
 def parse_args(argv, defaults=None):
@@ -317,7 +329,12 @@ def parse_args(argv, defaults=None):
     # The machines
     cache = "where decoded images are kept: memory, disk (beside the model, while it trains) or none (default: auto)"
     add("--cache", choices=("auto", "memory", "disk", "none"), default=CACHE, help=cache)
-    add("--cluster", metavar="HOST:PORT", help="train in several processes; where process 0 waits for the others")
+    add(
+        "--cluster",
+        type=address,
+        metavar="HOST:PORT",
+        help="train in several processes; where process 0 waits for the others",
+    )
     add("--processes", type=number(int, 1, 100_000), default=1, help="of the cluster (default: %(default)s)")
     which = "which of them this is, from 0, which writes the files (default: %(default)s)"
     add("--process", type=number(int, 0, 100_000), default=0, help=which)
@@ -336,7 +353,7 @@ SETTINGS = ("network", "epochs", "optimizer", "batch_size", "learning_rate", "fi
 
 def settings_of(argv, resume):
     """The settings as a dict, those left open filled in; those of the interrupted run where one is resumed."""
-    args = parse_args(argv, resume["settings"] if resume else {})
+    args = parse_args(argv, {**resume["settings"], "processes": 1} if resume else {})
     if args.optimizer is None:
         args.optimizer = optimizer_name(args.epochs)
     if args.batch_size is None:
@@ -359,7 +376,7 @@ def settings_of(argv, resume):
     for key in SETTINGS if resume else ():
         if settings[key] != resume["settings"].get(key, settings[key]):
             flag = "--" + key.replace("_", "-")
-            raise UserError(f"{flag}: the run to resume has {resume['settings'][key]}; leave {flag} out")
+            raise UserError(f"{flag}: the run to resume has {resume['settings'][key]}; give it the same")
     return settings
 
 
@@ -402,10 +419,10 @@ def work(argv):
     folder_of_cache = path.with_suffix(f".cache{args.process}")
     with dataset.kept(args.cache, len(images.labels), folder_of_cache) as cache, cluster.loss_of_others():
         network, history = trained(parts, settings, resume, path, cache, args.process)
-    if args.cluster:
-        cluster.leave(network)
-        if args.process:
-            return
+        if args.cluster:
+            cluster.leave(network)
+    if args.process:
+        return
     network = model.as_float32(network)  # what is saved is what is scored
     results, threshold = {"validation": None, "test": None}, reader.USUAL_THRESHOLD
     if sizes["validation"]:
@@ -439,7 +456,9 @@ def trained(parts, settings, resume, path, cache, process):
     )
     settings["data_sha256"] = dataset.fingerprint(*filter(None, (training, validation)))
     if settings["processes"] > 1:
-        settings["data_sha256"] = cluster.agree(settings, resume and len(resume["history"]))
+        labels = [hashlib.sha256(part.labels.tobytes()).hexdigest() for part in parts]
+        same = [parts[0].classes, *labels, resume and len(resume["history"])]
+        settings["data_sha256"] = cluster.agree(settings, same)
     if resume and resume["settings"]["data_sha256"] != settings["data_sha256"]:
         raise UserError("--resume: the images have changed since the interrupted run; start again without --resume")
     checkpoint, classes = path.with_suffix(".checkpoint.npz"), parts[0].classes

@@ -27,7 +27,7 @@ def join(address, processes, process):
     try:
         import jax
     except ModuleNotFoundError:
-        missing = "the package jax is missing: pip install -r extras/requirements-distributed.txt"
+        missing = "the package jax is missing: pip install -r extras/requirements-distributed.txt (from Python 3.11 on)"
         raise UserError(missing) from None
     print(f"Waiting at {address} for {processes} processes", flush=True)
     try:
@@ -42,35 +42,37 @@ def join(address, processes, process):
 
     if keras.backend.backend() != "jax":
         raise Failure("--cluster: Keras runs on another backend in this process already; start train.py by itself")
+    if jax.local_device_count() > 1:
+        raise UserError("--cluster: a process takes one GPU; start one for each, with CUDA_VISIBLE_DEVICES=0, 1, ...")
     tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads the images
     keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
 
 
-def agree(settings, epochs_done):
-    """Make sure that all processes have the same settings and checkpoint; return the SHA-256 of all their images.
+def agree(settings, more):
+    """Make sure that all processes have the same settings and `more`, for JSON; return the SHA-256 of all their images.
 
     Only settings["data_sha256"] differs, it is that of each one's share. Raises UserError.
     """
     from jax.experimental import multihost_utils
 
-    same = json.dumps([{**settings, "data_sha256": None}, epochs_done])
+    same = json.dumps([{**settings, "data_sha256": None}, more])
     mine = hashlib.sha256(same.encode()).digest() + bytes.fromhex(settings["data_sha256"])
     with native_log_held("stdout"):  # the library that connects the processes says so there
         everyones = multihost_utils.process_allgather(np.frombuffer(mine, np.uint8))
     if (everyones[:, :32] != everyones[0, :32]).any():
-        raise UserError("--cluster: the processes differ in flags or checkpoint; start all of them with the same ones")
+        raise UserError("--cluster: the processes differ in flags, images or checkpoint; start all with the same ones")
     return hashlib.sha256(everyones[:, 32:].tobytes()).hexdigest()
 
 
 @contextmanager
 def loss_of_others():
-    """Turn what JAX raises when another process has gone into a Failure."""
+    """Turn what JAX raises, which it does when another process has gone, into a Failure."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
         if not joined() or isinstance(error, UserError):
             raise
-        message = f"the training cannot go on: another process has ended ({first_line(error)})"
+        message = f"the training cannot go on, since another process has ended or this one failed ({first_line(error)})"
         raise Failure(f"{message}; with --resume the same commands go on from the last finished epoch") from error
 
 

@@ -291,9 +291,10 @@ def with_more(dataset, pixels, labels):
     sizes = [len(dataset), len(labels)]
     if sum(sizes) <= SHUFFLED:
         return dataset.concatenate(from_pixels(pixels, labels))
-    order = np.random.default_rng(0).permutation(len(labels))
-    parts, weights = [dataset, from_pixels(pixels[order], labels[order])], [size / sum(sizes) for size in sizes]
-    both = tf.data.Dataset.sample_from_datasets(parts, weights, seed=0, rerandomize_each_iteration=False)
+    rng = np.random.default_rng(0)
+    order, choice = rng.permutation(len(labels)), rng.permutation(np.repeat(np.arange(2), sizes))
+    parts = dataset, from_pixels(pixels[order], labels[order])
+    both = tf.data.Dataset.choose_from_datasets(parts, tf.data.Dataset.from_tensor_slices(choice), False)
     return without_autotune(both.apply(tf.data.experimental.assert_cardinality(sum(sizes))))
 
 

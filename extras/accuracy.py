@@ -47,8 +47,11 @@ def trained(flags, repeats):
 
 
 def cells_of(scores):
-    accuracies = ([100 * score["accuracy"][split] for score in scores] for split in ("validation", "test"))
-    return len(scores), *map(spread, accuracies), spread([score["seconds"] for score in scores])
+    cells = [len(scores)]
+    for split in ("validation", "test"):
+        accuracies = [score["accuracy"][split] for score in scores]
+        cells.append("–" if None in accuracies else spread([100 * accuracy for accuracy in accuracies]))
+    return *cells, spread([score["seconds"] for score in scores])
 
 
 def spread(values):
@@ -81,9 +84,9 @@ def sizes(args, flags):
     report.label_plainly(axis.yaxis)
     axis.margins(0.08, 0.2)
     axis.grid(alpha=0.3)
-    report.save(figure, FIGURE)
     for row in (("cnn with", "parameters", *COLUMNS), ["---"] * 6, *rows):
         print_row(*row)
+    report.save(figure, FIGURE)
 
 
 def main(argv=None):
@@ -91,7 +94,9 @@ def main(argv=None):
     parser.add_argument("--repeats", type=number(int, 1, 100), default=3, help="seeds (default: %(default)s)")
     parser.add_argument("--sizes", action="store_true", help=f"cnn in several sizes, with the figure {FIGURE}")
     args, flags = parser.parse_known_args(argv)
-    train.parse_args(flags)  # a flag that train.py does not know ends it here
+    of_train = train.parse_args(flags)  # a flag that train.py does not know ends it here
+    if args.sizes and of_train.no_test:
+        parser.error("--sizes: its figure is of test errors; leave --no-test out")
     return run(work, args, flags)
 
 

@@ -4,13 +4,15 @@
     python -m extras.bench startup pictures              # parts by name
     python -m extras.bench accuracy_in_time --full       # without the limit of 120 s for each training
     python -m extras.bench --json > bench.json
+    python -m extras.bench accuracy_in_time scale --figure bench.png
 
-A row is the median of its repeats, between the lowest and the highest. A ratio is that to the row it names: the median
-of the ratios in each repeat, in which both were measured one right after the other. The parts:
+A row is the median of its repeats, between the lowest and the highest. A ratio is that to the row it names, the median
+of the ratios in each repeat. The memory is that of the largest process. The parts:
 
     startup           predict.py, from start to answer, and import tensorflow
     data              Mnist_dataset/, written and read
     throughput        images a second: of the input pipeline, of the network, of both; an epoch
+    ceiling           what the processor computes at best, and where the time of a step goes
     accuracy_in_time  seconds of training until a test accuracy is reached, by train.py and by two others
     pictures          a photo, and 10,000 pictures
     draw              the service of draw.py: one client, and many
@@ -25,6 +27,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import socket
 import statistics
 import subprocess
@@ -42,6 +45,7 @@ from digits.console import Failure, Parser, import_tensorflow, number, run
 TARGETS = (0.9829, 0.99, 0.995)  # test accuracies
 EPOCHS_TO = {0.9829: 1, 0.99: 1, 0.995: 12}  # with which train.py gets there
 LIMIT = 120  # seconds of one training, without --full
+MOST_EPOCHS = 50  # of one training, with it
 STEPS = 60  # in one measurement of the throughput
 PICTURES = 10_000
 CLIENTS = 32
@@ -56,13 +60,17 @@ class Table:
     def __init__(self, as_json):
         self.as_json, self.rows = as_json, []
 
-    def add(self, what, unit, values, against=None, memory=()):
-        """values: a number for each repeat; None: not reached. against: the `what` of an earlier row. memory: in MB."""
+    def add(self, what, unit, values, against=None, memory=(), limit=None):
+        """values: a number for each repeat; None: not reached within the limit. memory: in MB.
+
+        against: the `what` of an earlier row. Where that was not reached, the ratio to the limit is an upper bound.
+        """
         row = {"what": what, "unit": unit, "n": len(values), "values": values, "median": middle(values)}
         if against:
             other = next(row["values"] for row in self.rows if row["what"] == against)
-            pairs = [(a, b) for a, b in zip(values, other, strict=True) if a is not None and b is not None]
-            row |= {"against": against, "ratio": statistics.median(a / b for a, b in pairs) if pairs else None}
+            row |= {"against": against, "ratio": None, "ratio_is_a_bound": None in other}
+            if None not in values and (limit or None not in other):
+                row["ratio"] = statistics.median(a / (b or limit) for a, b in zip(values, other, strict=True))
         if memory:
             row["memory_mb"] = max(memory)
         self.rows.append(row)
@@ -77,6 +85,44 @@ class Table:
             print(json.dumps({"machine": machine(), "rows": self.rows}, indent=2))
 
 
+def save_figure(rows, path):
+    """Draw the time to accuracies and the time an image by the number of images, as far as they were measured."""
+    import numpy as np
+    from matplotlib import pyplot as plt
+
+    from digits import report
+
+    timed = [row for row in rows if re.search(r" to [\d.]+ %", row["what"])]
+    scaled = [row for row in rows if re.search(r" images, --cache auto", row["what"])]
+    figure = plt.figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots(1, bool(timed) + bool(scaled), squeeze=False)[0]
+    for place, who in enumerate(("Keras example", "classic recipe", "train.py") if timed else ()):
+        mine = [row for row in timed if row["what"].startswith(who)]
+        heights = [row["median"] or 0 for row in mine]
+        bars = axes[0].bar(np.arange(len(mine)) + 0.27 * (place - 1), heights, 0.25, label=who)
+        texts = [f"{row['median']:.0f} s" if row["median"] else "not\nreached" for row in mine]
+        axes[0].bar_label(bars, texts, fontsize="small")
+    if timed:
+        targets = [re.search(r"to ([\d.]+ %)", row["what"])[1] for row in timed if row["what"].startswith("train.py")]
+        axes[0].set_xticks(range(len(targets)), targets)
+        cut = re.search("cut at .*", timed[0]["what"])
+        axes[0].set(title="Time to a test accuracy" + (f" ({cut[0]})" if cut else ""), ylabel="seconds of training")
+        axes[0].margins(y=0.15)
+        axes[0].legend()
+    if scaled:
+        points = sorted((int(re.search(r"([\d,]+) images", r["what"])[1].replace(",", "")), r) for r in scaled)
+        counts, values = [count for count, _ in points], [row["median"] for _, row in points]
+        axes[-1].plot(counts, values, "o-")
+        for count, row in points:
+            axes[-1].annotate(f"{row['memory_mb']:,.0f} MB", (count, row["median"]), (0, 8),
+                              textcoords="offset points", ha="center")  # fmt: skip
+        axes[-1].set(xscale="log", xlabel="images in the data set", ylabel="µs an image", ylim=(0, 1.4 * max(values)),
+                     title="Time an image, and peak memory of train.py")  # fmt: skip
+        axes[-1].set_xticks(counts, [f"{count:,}" for count in counts])
+        axes[-1].margins(x=0.15)
+    report.save(figure, path)
+
+
 def cells_of(row):
     reached = [value for value in row["values"] if value is not None]
     spread = f"{figure(min(reached))} – {figure(max(reached))}" if reached else ""
@@ -84,6 +130,7 @@ def cells_of(row):
         spread += f", {row['n'] - len(reached)} not reached"
     median = "not reached" if row["median"] is None else figure(row["median"])
     ratio = f"{figure(row['ratio'])} × {row['against']}" if row.get("ratio") else ""
+    ratio = ratio and "at most " * row["ratio_is_a_bound"] + ratio
     memory = f"{row['memory_mb']:,.0f} MB" if row.get("memory_mb") else ""
     return row["what"], row["unit"], median, spread, row["n"], ratio, memory
 
@@ -118,17 +165,23 @@ def machine():
     return ", ".join(parts + [f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy")])
 
 
+# The peak memory of a process counts from that of its parent: from this small one, not from ours.
+IN_A_SMALL_PROCESS = """
+import os, resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+
+
 def timed(command, **options):
-    """Run a process; return (seconds, its peak memory in MB). Raises Failure."""
+    """Run a process; return (seconds, the peak memory of the largest of its processes in MB). Raises Failure."""
     start = time.monotonic()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, **options)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if status:
-            errors.seek(0)
-            raise Failure(f"{' '.join(map(str, command))} failed: {errors.read().decode(errors='replace')[-300:]}")
-    return time.monotonic() - start, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    small = [PYTHON, "-c", IN_A_SMALL_PROCESS, *command]
+    process = subprocess.run(small, capture_output=True, text=True, **options)
+    if process.returncode:
+        raise Failure(f"{' '.join(map(str, command))} failed: {process.stderr[-300:]}")
+    return time.monotonic() - start, int(process.stdout) / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def measure(repeats, commands):
@@ -191,20 +244,21 @@ def throughput(table, args):
     held = list(pipeline.take(STEPS))
     pixels, labels = (tf.concat([batch[part] for batch in held], 0) for part in (0, 1))
     memory = dataset.without_autotune(tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(size).prefetch(8))
+    feeds = {"network alone": memory, "network fed by the pipeline": pipeline}
     networks = {}
     for name in precisions:
         networks[name] = train.new_network(settings[name], 10)
         networks[name].compile("adam", loss=train.cross_entropy, metrics=[train.accuracy_of_digits()])
-        networks[name].fit(pipeline, steps_per_epoch=5, shuffle=False, verbose=0)  # compiles
-    feeds = {"network alone": memory, "network fed by the pipeline": pipeline}
+        for feed in feeds.values():
+            networks[name].fit(feed, steps_per_epoch=5, shuffle=False, verbose=0)  # compiles
     rates = {"input pipeline": []} | {f"{feed}, {name}": [] for name in precisions for feed in feeds}
     epochs = {name: [] for name in precisions}
     whole = -(-len(decoded) // size)
     for _ in range(args.repeats):
         start = time.monotonic()
-        for _batch in pipeline.take(STEPS):
+        for _batch in pipeline.take(whole):
             pass
-        rates["input pipeline"].append(STEPS * size / (time.monotonic() - start))
+        rates["input pipeline"].append(len(decoded) / (time.monotonic() - start))
         for (name, network), (feed, batches) in itertools.product(networks.items(), feeds.items()):
             start = time.monotonic()
             network.fit(batches, steps_per_epoch=STEPS, shuffle=False, verbose=0)
@@ -224,8 +278,53 @@ def throughput(table, args):
         table.add(what, "s", epochs[name], against)
 
 
+def ceiling(table, args):
+    """A product of large matrices, and the forward and backward pass of each layer that costs time, alone."""
+    import_tensorflow()
+    import keras
+    import tensorflow as tf
+
+    from digits import model
+
+    def rows(name, unit, work, amount):
+        compiled, seconds = tf.function(work), []
+        for repeat in range(10 * args.repeats + 1):
+            start = time.monotonic()
+            tf.nest.flatten(compiled())[0].numpy()
+            if repeat:  # the first one compiles
+                seconds.append(time.monotonic() - start)
+        table.add(name, unit, [amount(value) for value in seconds])
+
+    def passes(layer, inputs, first):
+        wanted = layer.trainable_variables + ([] if first else [inputs])  # nobody needs the gradient of the images
+
+        def work():
+            with tf.GradientTape() as tape:
+                tape.watch(wanted)
+                loss = tf.reduce_sum(layer(inputs))
+            return [tf.reduce_sum(gradient) for gradient in tape.gradient(loss, wanted)]
+
+        return work
+
+    for precision in dict.fromkeys(("float32", model.precision_of("auto"))):
+        matrix = tf.cast(tf.random.normal((2048, 2048)), precision)
+        rows(
+            f"matrix product, {precision}",
+            "GFLOP/s",
+            lambda matrix=matrix: matrix @ matrix,
+            lambda s: 2 * 2048**3 / s / 1e9,
+        )
+        network = model.build("cnn", precision=precision)
+        images = tf.random.uniform((128, 28, 28, 3))
+        for layer in network.layers:
+            if isinstance(layer, (keras.layers.Conv2D, keras.layers.MaxPooling2D)):
+                name = f"128 images through {layer.name} and back, {precision}"
+                rows(name, "ms", passes(layer, images, layer is network.layers[1]), lambda seconds: 1000 * seconds)
+            images = layer(images)
+
+
 def accuracy_in_time(table, args):
-    """All train on arrays in memory; testing does not count. train.py is a run of its own for each target."""
+    """All train on images in memory; testing does not count. train.py takes the epochs that a target needs."""
     import_tensorflow()
 
     folder = dataset.find("mnist")[1]
@@ -238,16 +337,18 @@ def accuracy_in_time(table, args):
         for who, contender in (("classic recipe", classic), ("Keras example", keras_example)):
             for target, seconds in times_of(*contender(training, seed), test, limit).items():
                 found.setdefault((who, target), []).append(seconds)
+        runs = {epochs: time_of_train(part, test, seed, epochs, limit) for epochs in set(EPOCHS_TO.values())}
         for target in TARGETS:
-            seconds, accuracy = time_of_train(part, test, seed, EPOCHS_TO[target], limit)
+            seconds, accuracy = runs[EPOCHS_TO[target]]
             found.setdefault(("train.py", target), []).append(seconds if accuracy >= target else None)
     cut = "" if args.full else f", cut at {LIMIT} s"
     for target in TARGETS:
         name = "{} to " + f"{100 * target:.4g} %{cut}"
         table.add(name.format("Keras example"), "s", found["Keras example", target])
-        table.add(name.format("classic recipe"), "s", found["classic recipe", target], name.format("Keras example"))
+        table.add(name.format("classic recipe"), "s", found["classic recipe", target], name.format("Keras example"),
+                  limit=limit)  # fmt: skip
         ours = f"train.py --epochs {EPOCHS_TO[target]} to {100 * target:.4g} %{cut}"
-        table.add(ours, "s", found["train.py", target], name.format("Keras example"))
+        table.add(ours, "s", found["train.py", target], name.format("Keras example"), limit=limit)
 
 
 def classic(training, seed):
@@ -291,7 +392,7 @@ def times_of(network, optimizer, batches_of, test, limit):
     """Train until all targets are reached or the limit is; return {target: seconds or None}."""
     network.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     seconds, epoch, times = 0.0, 0, dict.fromkeys(TARGETS)
-    while None in times.values():
+    while None in times.values() and epoch < MOST_EPOCHS:
         start = time.monotonic()
         network.fit(batches_of(epoch), shuffle=False, verbose=0)
         seconds, epoch = seconds + time.monotonic() - start, epoch + 1
@@ -430,8 +531,8 @@ def megabytes(pid):
 
 
 def scale(table, args):
-    """train.py as a user runs it, on folders of PNG files; seconds of the epoch alone, memory of the whole process."""
-    micro, megs = {}, {}
+    """train.py as a user runs it, on folders of PNG files: its last epoch, and the memory of the whole process."""
+    micro, memory = {}, {}
     for count in SCALES:
         with tempfile.TemporaryDirectory(dir=".") as folder:
             digits, labels = strokes.draw(count, seed=1)
@@ -439,15 +540,15 @@ def scale(table, args):
             del digits
             for cache in ("auto", "disk", "none") if count == SCALES[1] else ("auto",):
                 model = Path(folder) / "model.keras"
-                flags = ["--data", f"{folder}/set", "--epochs", "1", "--no-test", "--cache", cache, "--model", model]
-                _, memory = timed([PYTHON, "train.py", *flags])
+                epochs = "1" if count > 100_000 else "2"  # in a short one, the time to compile would count
+                flags = ["--data", f"{folder}/set", "--epochs", epochs, "--no-test", "--cache", cache, "--model", model]
+                name = f"train.py, {count:,} images, --cache {cache}"
+                _, memory[name] = timed([PYTHON, "train.py", *flags])
                 about = json.loads(model.with_suffix(".json").read_text())
-                name = f"{count:,} images, --cache {cache}"
-                micro[name], megs[name] = 1e6 * about["seconds"] / about["data"]["training"], memory
-    base = f"{SCALES[1]:,} images, --cache auto"
+                micro[name] = 1e6 * about["history"][-1]["seconds"] / about["data"]["training"]
+    base = f"train.py, {SCALES[1]:,} images, --cache auto"
     for name in sorted(micro, key=lambda name: name != base):
-        table.add(f"train.py --epochs 1, {name}", "µs/image", [micro[name]],
-                  None if name == base else f"train.py --epochs 1, {base}", [megs[name]])  # fmt: skip
+        table.add(name, "µs/image", [micro[name]], None if name == base else base, [memory[name]])
 
 
 def cluster(table, args):
@@ -457,9 +558,9 @@ def cluster(table, args):
         mnist.write_png_folder(Path(folder) / "set" / "train", digits[..., 0], labels)
         for processes, size in itertools.product((1, 2, 4), (64, 256)):
             model = Path(folder) / "model.keras"
-            flags = f"--data {folder}/set --model {model} --epochs {args.repeats + 1} --batch-size {size} --variety 0"
-            flags += " --no-test --validation-split 0 --precision float32"
-            run_cluster([PYTHON, "train.py", *flags.split()], processes)
+            flags = ["--epochs", args.repeats + 1, "--batch-size", size, "--validation-split", 0, "--no-test"]
+            flags += ["--optimizer", "adam", "--augment", 0, "--variety", 0, "--precision", "float32"]
+            run_cluster([PYTHON, "train.py", "--data", f"{folder}/set", "--model", model, *map(str, flags)], processes)
             history = json.loads(model.with_suffix(".json").read_text())["history"][1:]
             steps = -(-(4000 // processes) // (size // processes))
             table.add(f"a step of {size} images, {processes} processes (JAX)", "ms",
@@ -479,7 +580,10 @@ def run_cluster(command, processes):
         list(pool.map(lambda number: timed([*command, *flags, *number], env=environment), numbers))
 
 
-PARTS = {part.__name__: part for part in (startup, data, throughput, accuracy_in_time, pictures, draw, scale, cluster)}
+PARTS = {
+    part.__name__: part
+    for part in (startup, data, throughput, ceiling, accuracy_in_time, pictures, draw, scale, cluster)
+}
 USUAL = [name for name in PARTS if name not in ("scale", "cluster")]
 
 
@@ -491,6 +595,8 @@ def work(args):
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             PARTS[name](table, args)
     table.end()
+    if args.figure:
+        save_figure(table.rows, args.figure)
 
 
 def main(argv=None):
@@ -498,9 +604,13 @@ def main(argv=None):
     parser.add_argument("parts", nargs="*", metavar="part", help="what to measure (default: all but scale and cluster)")
     parser.add_argument("--json", action="store_true", help="print one JSON object, with every single value")
     parser.add_argument("--full", action="store_true", help=f"train on after {LIMIT} s until the accuracy is reached")
+    parser.add_argument("--figure", type=Path, help="file for a figure of accuracy_in_time and scale (default: none)")
     count = number(int, 1, 100)
-    parser.add_argument("--repeats", type=count, default=3, help="of each measurement (default: %(default)s)")
+    repeats = "of each measurement but those of draw and scale (default: %(default)s)"
+    parser.add_argument("--repeats", type=count, default=3, help=repeats)
     args = parser.parse_args(argv)
+    if args.figure and not {"accuracy_in_time", "scale"} & set(args.parts or USUAL):
+        parser.error("--figure: is of accuracy_in_time and scale, name one of them")
     for name in args.parts:
         if name not in PARTS:
             parser.error(f"{name}: no such part; there are {', '.join(PARTS)}")

@@ -291,7 +291,8 @@ def look_for_better(study, classes, parts, args):
     data = dataset.fingerprint(training, validation)
     conditions = {"data": data, "epochs": args.epochs, "ranges": list(map(list, RANGES))}
     begin(study, conditions, args.epochs)
-    training = train.with_variety(training, classes, train.VARIETY, train.SEED)
+    settings = train.settings_of([f"--epochs={args.epochs}"], None)
+    training = train.with_variety(training, classes, settings["variety"], settings["seed"])
     objective = objective_of(training, validation, len(classes), args.epochs, args.most_parameters)
     try:
         study.optimize(objective, args.trials, 60 * args.minutes, callbacks=[announcer(args.minutes, args.trials)])

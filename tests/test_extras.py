@@ -41,17 +41,19 @@ def small_bench(drawn_folder, workplace, monkeypatch):
 
 
 def test_bench_in_one_table(small_bench, capsys):
-    assert bench.main(["throughput", "data", "--repeats", "2"]) == 0
+    assert bench.main(["throughput", "ceiling", "data", "--repeats", "2"]) == 0
     head, _, names, line, *rows = capsys.readouterr().out.splitlines()
     assert "cores" in head and "tensorflow 2." in head
     assert names.startswith("| what | unit | median") and set(line) == set("| -")
     assert all(row.count("|") == 8 for row in rows)
     assert any(re.match(r"\| network alone, float32 \| images/s \| [\d,.]+ \|", row) for row in rows)
     assert "× network alone, float32" in "".join(rows)
+    assert any(re.match(r"\| matrix product, float32 \| GFLOP/s \| [\d,.]+ \|", row) for row in rows)
 
 
 def test_bench_as_json(small_bench, capsys):
-    assert bench.main(["accuracy_in_time", "pictures", "--json", "--repeats", "1"]) == 0
+    assert bench.main(["accuracy_in_time", "pictures", "--json", "--repeats", "1", "--figure", "figure.png"]) == 0
+    assert Image.open("figure.png").width > 500
     table = json.loads(capsys.readouterr().out)
     rows = {row["what"]: row for row in table["rows"]}
     reached, not_reached = (rows[f"Keras example to {target} %, cut at 10 s"] for target in (5, 110))
@@ -65,8 +67,8 @@ def test_bench_as_json(small_bench, capsys):
 def test_bench_of_data_on_disk_and_of_the_service(small_bench, capsys):
     assert bench.main(["scale", "draw", "--repeats", "1", "--json"]) == 0
     rows = {row["what"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
-    assert rows["train.py --epochs 1, 100 images, --cache auto"]["ratio"] > 0
-    assert "train.py --epochs 1, 200 images, --cache disk" in rows
+    assert rows["train.py, 100 images, --cache auto"]["ratio"] > 0
+    assert "train.py, 200 images, --cache disk" in rows
     assert rows["answers that were wrong or missing"]["values"] == [0]
 
 

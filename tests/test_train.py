@@ -237,7 +237,8 @@ def test_changed_data_is_not_resumed(folder, monkeypatch, capsys):
 
 def test_batch_size_peak_rate_and_strength_follow_from_the_epochs():
     assert train.peak_rate(4, 64) > train.peak_rate(30, 128)
-    assert train.batch_size(4) < train.batch_size(30)
+    assert train.batch_size(4) < train.batch_size(30) == train.batch_size(1)
+    assert [train.optimizer_name(epochs) for epochs in (1, 3, 4, 30)] == ["muon", "muon", "adam", "adam"]
     assert train.augment_strength(4) < train.augment_strength(30)
     assert train.variety_share(1) == train.variety_share(3) == 0 < train.variety_share(4)
     schedule = train.one_cycle(0.004, 1000)
