@@ -300,7 +300,7 @@ def ceiling(table, args):
 
         def work():
             with tf.GradientTape() as tape:
-                tape.watch(wanted)
+                tape.watch(inputs)
                 loss = tf.reduce_sum(layer(inputs))
             return [tf.reduce_sum(gradient) for gradient in tape.gradient(loss, wanted)]
 
