@@ -154,11 +154,12 @@ def _chosen(images, which):
 def kept(where, count, folder):
     """Yield what decode() takes as its cache: "" for memory, None for no cache, `folder` for disk, removed at the end.
 
-    where: "memory", "none", "disk", or "auto": memory where `count` images take little of what is free, else disk.
+    where: "memory", "none", "disk", or "auto": memory where `count` images take little of what is free, else disk,
+    which is as fast.
     Raises UserError if the disk has no room.
     """
     if where == "auto":
-        where = "memory" if count * IMAGE_BYTES < free_memory() / 8 else "disk"
+        where = "memory" if count * IMAGE_BYTES < free_memory() / 50 else "disk"
     if where != "disk":
         yield "" if where == "memory" else None
         return
@@ -266,7 +267,7 @@ def training_batches(dataset, batch_size, channels, augment, seed, first_epoch, 
     return batches.map(prepare).prefetch(8)  # one thread: the others are for the network
 
 
-def evaluation_batches(dataset, channels, batch_size=1000):
+def evaluation_batches(dataset, channels, batch_size=250):
     """Batches of all images in order, as (float32 n×28×28×channels, int64 n)."""
     import tensorflow as tf
 

@@ -100,13 +100,13 @@ def save_figure(rows, path):
         mine = [row for row in timed if row["what"].startswith(who)]
         heights = [row["median"] or 0 for row in mine]
         bars = axes[0].bar(np.arange(len(mine)) + 0.27 * (place - 1), heights, 0.25, label=who)
-        texts = [f"{row['median']:.0f} s" if row["median"] else "not\nreached" for row in mine]
+        texts = [f"{row['median']:.0f} s" if row["median"] else "–" for row in mine]
         axes[0].bar_label(bars, texts, fontsize="small")
     if timed:
         targets = [re.search(r"to ([\d.]+ %)", row["what"])[1] for row in timed if row["what"].startswith("train.py")]
         axes[0].set_xticks(range(len(targets)), targets)
         cut = re.search("cut at .*", timed[0]["what"])
-        axes[0].set(title="Time to a test accuracy" + (f" ({cut[0]})" if cut else ""), ylabel="seconds of training")
+        axes[0].set(title="Time to a test accuracy" + (f" (–: {cut[0]})" if cut else ""), ylabel="seconds of training")
         axes[0].margins(y=0.15)
         axes[0].legend()
     if scaled:
