@@ -19,6 +19,7 @@ from PIL import Image
 
 from digits import mnist, relatives, strokes
 from digits.console import UserError, import_tensorflow, native_log_held, progress
+from digits.machine import free_memory
 
 MNIST_FOLDER = Path("Mnist_dataset")
 DRAWN = {"train": (60_000, 1), "test": (10_000, 2)}  # how many, and the seed
@@ -171,15 +172,6 @@ def kept(where, count, folder):
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_memory():
-    """Bytes of memory that programs can still have; infinite where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):  # not Linux
-        return math.inf
 
 
 def decode(images, cache=""):

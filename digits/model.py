@@ -9,12 +9,12 @@ All take raw pixels (0 background, 255 ink) and scale them themselves, so that n
 
 import json
 import zipfile
-from pathlib import Path
 
 import keras
 from keras import layers
 
 from digits.console import UserError, check_model_file, first_line, whole_file
+from digits.machine import computes_bfloat16
 
 FILTERS = (32, 64, 128)  # of the convolutions of cnn
 POOLINGS = 2  # after the first convolutions of cnn; the last one's maps are averaged
@@ -53,12 +53,7 @@ def precision_of(setting):
         return "float32"
     import tensorflow as tf
 
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:  # not Linux
-        return "float32"
-    processor = flags & {"avx512_bf16", "amx_bf16"} and not tf.config.list_physical_devices("GPU")
-    return "bfloat16" if processor else "float32"
+    return "bfloat16" if computes_bfloat16() and not tf.config.list_physical_devices("GPU") else "float32"
 
 
 def as_float32(model):

@@ -41,6 +41,7 @@ from pathlib import Path
 import train
 from digits import dataset, mnist, strokes
 from digits.console import Failure, Parser, import_tensorflow, number, run
+from digits.machine import computes_bfloat16
 
 TARGETS = (0.9829, 0.99, 0.995)  # test accuracies
 EPOCHS_TO = {0.9829: 1, 0.99: 1, 0.995: 12}  # with which train.py gets there
@@ -153,21 +154,19 @@ def print_row(*cells):
 
 def machine():
     """The machine and the versions, in a line."""
-    model, flags = platform.processor() or platform.machine(), ""
+    model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
-        names = {key.strip(): value.split() for key, value in lines.items()}
-        model = " ".join(names.get("model name", [model]))
-        bf16 = {"avx512_bf16", "amx_bf16"} & set(names.get("flags", []))
-        flags = f", computes in bfloat16: {'yes' if bf16 else 'no'}"
-    parts = [f"{os.cpu_count()} cores of {model}{flags}", f"{platform.system()} {platform.machine()}"]
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        model = names[0].split(":")[1].strip() if names else model
+    bfloat16 = f"computes in bfloat16: {'yes' if computes_bfloat16() else 'no'}"
+    parts = [f"{os.cpu_count()} cores of {model}", bfloat16, f"{platform.system()} {platform.machine()}"]
     parts += [f"Python {platform.python_version()}"]
     return ", ".join(parts + [f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy")])
 
 
 # The peak memory of a process counts from that of its parent: from this small one, not from ours.
 IN_A_SMALL_PROCESS = """
-import os, resource, subprocess, sys
+import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(status)
