@@ -151,6 +151,15 @@ def test_where_images_are_kept(workplace, monkeypatch):
     assert dataset.free_memory() > 0
 
 
+def test_what_is_kept_on_disk_takes_the_room_that_is_asked_for(drawn_folder, workplace):
+    images = dataset.load(drawn_folder, "train")
+    images = images._replace(files=np.tile(images.files, 10), labels=np.tile(images.labels, 10))
+    with dataset.kept("disk", 3000, workplace / "a.cache") as cache:
+        decoded = dataset.decode(images, cache / "training")
+        assert sum(path.stat().st_size for path in cache.iterdir()) <= 3000 * dataset.IMAGE_BYTES
+    assert len(decoded) == 3000
+
+
 def test_more_images_than_are_shuffled_at_once(decoded, drawn_folder, monkeypatch):
     """They come in random order, those that are added among the others; the rest does not change."""
     images = dataset.load(drawn_folder, "train")

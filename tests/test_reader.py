@@ -1,3 +1,4 @@
+import gc
 import json
 import shutil
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits import reader
+from digits import console, reader
 from digits.picture import Candidate
 from digits.reader import read
 from tests.conftest import PROJECT
@@ -77,3 +78,17 @@ def test_the_main_digit_is_the_most_central_whole_digit():
     for left, expected in (([0, 1, 2, 3], 1), ([0, 2, 3], 2), ([0, 3], 3), ([0], 0)):
         chosen = {i: read[i] for i in left}
         assert reader._main(chosen, [False, True, True, True], candidates, (120, 100), (0, 0)) == expected
+
+
+def test_the_import_of_tensorflow_leaves_the_garbage_collection_as_it_was():
+    """Else a program that reads many pictures would grow, or one that had it off would stop for it."""
+    try:
+        for before in (gc.enable, gc.disable):
+            before()
+            was = gc.isenabled()
+            with console.no_garbage_collection():
+                assert not gc.isenabled()
+            assert gc.isenabled() == was
+    finally:
+        gc.unfreeze()
+        gc.enable()
