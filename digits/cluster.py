@@ -30,10 +30,14 @@ def join(address, processes, process):
         missing = "the package jax is missing: pip install -r extras/requirements-distributed.txt (from Python 3.11 on)"
         raise UserError(missing) from None
     print(f"Waiting at {address} for {processes} processes", flush=True)
+    from jax.experimental import multihost_utils
+
     try:
         jax.distributed.initialize(
             address, processes, process, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=SILENCE
         )
+        with native_log_held("stdout"):  # the library that connects the processes says so there
+            multihost_utils.sync_global_devices("joined")  # else connected later, when no one may be 30 s behind
     except Exception as error:  # JAX raises nearly any type
         raise Failure(f"--cluster {address}: the processes did not come together ({first_line(error)})") from error
     import_tensorflow()
@@ -57,8 +61,7 @@ def agree(settings, more):
 
     same = json.dumps([{**settings, "data_sha256": None}, more])
     mine = hashlib.sha256(same.encode()).digest() + bytes.fromhex(settings["data_sha256"])
-    with native_log_held("stdout"):  # the library that connects the processes says so there
-        everyones = multihost_utils.process_allgather(np.frombuffer(mine, np.uint8))
+    everyones = multihost_utils.process_allgather(np.frombuffer(mine, np.uint8))
     if (everyones[:, :32] != everyones[0, :32]).any():
         raise UserError("--cluster: the processes differ in flags, images or checkpoint; start all with the same ones")
     return hashlib.sha256(everyones[:, 32:].tobytes()).hexdigest()

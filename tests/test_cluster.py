@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -99,6 +100,17 @@ def test_a_process_that_dies_ends_the_others_and_resume_goes_on(two, drawn_folde
     assert cluster[1].returncode != 0
     _, digests = ended(start(drawn_folder, model, 2, environment, "--resume"))
     assert digests == [two[1], two[1]]  # the very weights of the uninterrupted run
+
+
+def test_a_process_that_cannot_read_its_images_ends_the_others(drawn_folder, workplace, environment):
+    bad = shutil.copytree(drawn_folder, workplace / "bad")
+    for path in (bad / "train" / "3").iterdir():
+        path.write_bytes(b"no image")
+    cluster = start(drawn_folder, workplace / "two.keras", 2, environment, extra=("", f"--data {bad}"))
+    errors = [process.communicate(timeout=100)[1] for process in cluster]
+    assert [process.returncode for process in cluster] == [1, 2]
+    assert "another process has ended" in errors[0] and "timed out" not in errors[0], errors[0]
+    assert errors[1].startswith(f"train.py: error: {bad}")
 
 
 def test_processes_that_differ(drawn_folder, workplace, environment):
