@@ -137,12 +137,12 @@ def with_variety(training, classes, share, seed):
         print("The classes are not the digits 0 to 9: no other handwriting is mixed in")
         return training
     images, labels = next(training.batch(dataset.SHUFFLED).as_numpy_iterator())
-    count = round(share * len(training))
+    count = round(share * len(images))  # a larger data set sees them several times an epoch
     more, more_labels = variety.digits(images, labels, count, seed)
     non_digits = variety.non_digits(images, count // 2, seed)
     pixels = np.concatenate([more, non_digits])
     labels = np.concatenate([more_labels, np.full(len(non_digits), variety.NOT_A_DIGIT)])
-    return dataset.with_more(training, pixels, labels)
+    return dataset.with_more(training, pixels, labels, times=len(training) / len(images))
 
 
 def calibrate(network, probabilities, labels):
@@ -291,7 +291,7 @@ def filters_of(text):
 def address(text):
     """The host:port that a flag names."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not host:port, such as 192.168.1.5:4321")
     return text
 
@@ -401,8 +401,7 @@ def work(argv):
         raise UserError(f"--model: {args.model} must end in .keras, in a folder that exists")
     name, folder = dataset.find(args.data)
     path = model_file(args, name)
-    checkpoint = path.with_suffix(".checkpoint.npz")
-    resume = read_checkpoint(checkpoint) if args.resume else None
+    resume = read_checkpoint(checkpoint_of(path)) if args.resume else None
     settings = settings_of(argv, resume)
     images, test_images = load_images(folder, args.no_test)
     parts = dataset.hold_out(images, settings["validation_split"])
@@ -417,7 +416,7 @@ def work(argv):
     from digits import model
 
     folder_of_cache = path.with_suffix(f".cache{args.process}")
-    with dataset.kept(args.cache, len(images.labels), folder_of_cache) as cache, cluster.loss_of_others():
+    with dataset.kept(args.cache, images, folder_of_cache) as cache, cluster.loss_of_others():
         network, history = trained(parts, settings, resume, path, cache, args.process)
         if args.cluster:
             cluster.leave(network)
@@ -426,12 +425,14 @@ def work(argv):
     network = model.as_float32(network)  # what is saved is what is scored
     results, threshold = {"validation": None, "test": None}, reader.USUAL_THRESHOLD
     if sizes["validation"]:
-        results["validation"], threshold = validated(network, dataset.decode(parts[1]), parts[1].labels, images.classes)
+        validation = dataset.decode(parts[1], None)
+        results["validation"], threshold = validated(network, validation, parts[1].labels, images.classes)
     if test_images:
-        results["test"], _ = evaluate.score(network, dataset.decode(test_images), test_images.labels, images.classes)
+        test = dataset.decode(test_images, None)
+        results["test"], _ = evaluate.score(network, test, test_images.labels, images.classes)
         sizes["test"] = results["test"]["total"]
     save(network, path, description(name, images, threshold, sizes, settings, history, results))
-    checkpoint.unlink(missing_ok=True)
+    checkpoint_of(path).unlink(missing_ok=True)
     curves = path.with_name(f"{path.stem}_curves.png")
     report.save(report.curves_figure(history), curves)
     print(f"Saved {path}, {path.with_suffix('.json')}, {log_of(path)}, {curves}")
@@ -445,6 +446,8 @@ def trained(parts, settings, resume, path, cache, process):
     parts: Images for training and validation. cache: as from dataset.kept(). process: which one of a cluster this is,
     0 writes a checkpoint and a line of the log beside path after each epoch.
     """
+    import tensorflow as tf
+
     from digits import model
 
     settings["precision"] = model.precision_of(settings["precision"])
@@ -457,23 +460,32 @@ def trained(parts, settings, resume, path, cache, process):
     settings["data_sha256"] = dataset.fingerprint(*filter(None, (training, validation)))
     if settings["processes"] > 1:
         labels = [hashlib.sha256(part.labels.tobytes()).hexdigest() for part in parts]
-        same = [parts[0].classes, *labels, resume and len(resume["history"])]
+        same = [parts[0].classes, *labels, resume and resume["history"]]
         settings["data_sha256"] = cluster.agree(settings, same)
     if resume and resume["settings"]["data_sha256"] != settings["data_sha256"]:
         raise UserError("--resume: the images have changed since the interrupted run; start again without --resume")
-    checkpoint, classes = path.with_suffix(".checkpoint.npz"), parts[0].classes
-    if checkpoint.exists() and not resume and process == 0:
+    checkpoint, classes, leads = checkpoint_of(path), parts[0].classes, process == 0
+    if checkpoint.exists() and not resume and leads:
         kept = checkpoint.rename(path.with_suffix(".checkpoint.previous.npz"))
         print(f"An unfinished run was here (--resume would go on with it); its checkpoint is kept as {kept}")
     training = with_variety(training, classes, settings["variety"], settings["seed"] + process)
     network = new_network(settings, len(classes))
     network.summary()
-    files = (checkpoint, resume, lambda rows: write_log(log_of(path), rows)) if process == 0 else (None, resume, None)
     try:
-        return network, train(network, training, validation, settings, *files, process=process)
+        history = train(
+            network, training, validation, settings, checkpoint if leads else None, resume,
+            lambda rows: write_log(log_of(path), rows) if leads else None, process=process,
+        )  # fmt: skip
     except KeyboardInterrupt:
-        message = "interrupted; with --resume the same command goes on from the last finished epoch"
-        raise KeyboardInterrupt(message) from None
+        raise KeyboardInterrupt(f"interrupted; {cluster.HOW_TO_GO_ON}") from None
+    except tf.errors.OpError as error:  # a file went away, of the images or of --cache disk
+        reason = error.message.partition("[[")[0].strip().rpartition("\n")[2]  # without where in the graph it was
+        raise Failure(f"the training cannot go on: {reason}; {cluster.HOW_TO_GO_ON}") from error
+    return network, history
+
+
+def checkpoint_of(path):
+    return path.with_suffix(".checkpoint.npz")
 
 
 def log_of(path):

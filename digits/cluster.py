@@ -14,6 +14,7 @@ import numpy as np
 
 from digits.console import Failure, UserError, first_line, import_tensorflow, native_log_held
 
+HOW_TO_GO_ON = "with --resume the same command goes on from the last finished epoch"
 PATIENCE = 100  # seconds until all processes must be there
 SILENCE = 60  # seconds without a sign of life after which a process counts as dead
 
@@ -32,6 +33,7 @@ def join(address, processes, process):
     print(f"Waiting at {address} for {processes} processes", flush=True)
     from jax.experimental import multihost_utils
 
+    jax.config.update("jax_enable_preemption_service", False)  # which takes SIGTERM, and goes on
     try:
         jax.distributed.initialize(
             address, processes, process, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=SILENCE
@@ -39,7 +41,8 @@ def join(address, processes, process):
         with native_log_held("stdout"):  # the library that connects the processes says so there
             multihost_utils.sync_global_devices("joined")  # else connected later, when no one may be 30 s behind
     except Exception as error:  # JAX raises nearly any type
-        raise Failure(f"--cluster {address}: the processes did not come together ({first_line(error)})") from error
+        what_to_do = f"start all {processes} within {PATIENCE} s, and see that they reach that address"
+        raise Failure(f"--cluster {address}: did not come together ({first_line(error)}); {what_to_do}") from error
     import_tensorflow()
     import keras
     import tensorflow as tf
@@ -76,7 +79,7 @@ def loss_of_others():
         if not joined() or isinstance(error, UserError):
             raise
         message = f"the training cannot go on, since another process has ended or this one failed ({first_line(error)})"
-        raise Failure(f"{message}; with --resume the same commands go on from the last finished epoch") from error
+        raise Failure(f"{message}; {HOW_TO_GO_ON}") from error
 
 
 def leave(network):

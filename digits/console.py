@@ -1,6 +1,7 @@
 """The edges of a script: one-line errors, a quiet TensorFlow import, progress, files written whole."""
 
 import argparse
+import atexit
 import gc
 import os
 import shutil
@@ -30,6 +31,7 @@ def run(work, *arguments):
 
     An integer that work returns is the status.
     """
+    atexit.register(gc.freeze)  # else the process would end with a search for garbage in all of TensorFlow
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may have letters that the terminal has not
     try:
@@ -119,10 +121,10 @@ def import_tensorflow():
 
 @contextmanager
 def no_garbage_collection():
-    """Look for no garbage meanwhile, nor later among what is there by the end.
+    """Look for no garbage meanwhile.
 
-    The import of a large library makes a million objects and no garbage: to search them takes an eighth of its time,
-    and nearly as long again when the process ends.
+    The import of a large library makes a million objects and no garbage; to search them again and again takes an eighth
+    of its time.
     """
     before = gc.isenabled()
     gc.disable()
@@ -130,6 +132,7 @@ def no_garbage_collection():
         yield
     finally:
         gc.freeze()
+        gc.unfreeze()  # both together: all objects count as old, so that the next search is not of them
         if before:
             gc.enable()
 

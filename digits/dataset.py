@@ -153,21 +153,24 @@ def _chosen(images, which):
 
 
 @contextmanager
-def kept(where, count, folder):
+def kept(where, images, folder):
     """Yield what decode() takes as its cache: "" for memory, None for no cache, `folder` for disk, removed at the end.
 
-    where: "memory", "none", "disk", or "auto": memory where `count` images take little of what is free, else disk,
-    which is as fast.
-    Raises UserError if the disk has no room.
+    where: "memory", "none", "disk", or "auto": memory where the images take little of what is free, else disk, which is
+    as fast, if it has room. Raises UserError if it has none for "disk".
     """
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    count = len(images.labels) if images.files.ndim == 1 else 0  # pixels are there already
+    room = shutil.disk_usage(folder.absolute().parent).free
     if where == "auto":
-        where = "memory" if count * IMAGE_BYTES < free_memory() / 50 else "disk"
+        where = "disk" if count * IMAGE_BYTES < room else "none"
+        if count * IMAGE_BYTES <= free_memory() / 50:
+            where = "memory"
     if where != "disk":
         yield "" if where == "memory" else None
         return
-    if shutil.disk_usage(folder.absolute().parent).free < count * IMAGE_BYTES:
+    if room < count * IMAGE_BYTES:
         raise UserError(f"--cache disk: no room for {count:,} images beside {folder}; make some, or use --cache none")
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir()
     try:
         yield folder
@@ -278,16 +281,18 @@ def without_autotune(dataset):
     return dataset.with_options(options)
 
 
-def with_more(dataset, pixels, labels):
-    """Add images: behind the others, or at random places among them where they are too many to be shuffled at once."""
+def with_more(dataset, pixels, labels, times=1):
+    """Add images, repeated so many times (a float): behind the others, or mixed where they are too many to shuffle."""
     import tensorflow as tf
 
-    sizes = [len(dataset), len(labels)]
+    sizes = [len(dataset), round(times * len(labels))]
     if sum(sizes) <= SHUFFLED:
         return dataset.concatenate(from_pixels(pixels, labels))
+    if sizes[0] <= SHUFFLED:  # in the order of the classes until now
+        dataset = dataset.shuffle(sizes[0], seed=0, reshuffle_each_iteration=False)
     rng = np.random.default_rng(0)
     order, choice = rng.permutation(len(labels)), rng.permutation(np.repeat(np.arange(2), sizes))
-    parts = dataset, from_pixels(pixels[order], labels[order])
+    parts = dataset, from_pixels(pixels[order], labels[order]).repeat()
     both = tf.data.Dataset.choose_from_datasets(parts, tf.data.Dataset.from_tensor_slices(choice), False)
     return without_autotune(both.apply(tf.data.experimental.assert_cardinality(sum(sizes))))
 

@@ -1,7 +1,7 @@
 """Train with several seeds: which accuracy do settings of train.py give?
 
     python -m extras.accuracy                                        # plain train.py, mean of 3 seeds
-    python -m extras.accuracy --repeats 5 --epochs 2                 # with any flags of train.py
+    python -m extras.accuracy --repeats 5 --epochs 2                 # with flags of train.py
     python -m extras.accuracy --sizes --epochs 10                    # networks of 4,938 to 94,538 parameters
                                                                      # docs/sizes.png
 
@@ -95,6 +95,10 @@ def main(argv=None):
     parser.add_argument("--sizes", action="store_true", help=f"cnn in several sizes, with the figure {FIGURE}")
     args, flags = parser.parse_known_args(argv)
     of_train = train.parse_args(flags)  # a flag that train.py does not know ends it here
+    own = {"seed": train.SEED, "model": train.MODEL, "resume": False, "cluster": None}
+    for name, usual in (own | ({"filters": train.FILTERS} if args.sizes else {})).items():
+        if getattr(of_train, name) != usual:
+            parser.error(f"--{name}: is not for this script, which trains several networks from the start")
     if args.sizes and of_train.no_test:
         parser.error("--sizes: its figure is of test errors; leave --no-test out")
     return run(work, args, flags)

@@ -7,7 +7,7 @@
     python -m extras.bench accuracy_in_time scale --figure bench.png
 
 A row is the median of its repeats, between the lowest and the highest. A ratio is that to the row it names, the median
-of the ratios in each repeat. The memory is that of the largest process. The parts:
+of the ratios in each repeat. The memory is that of the largest process, of all for draw. The parts:
 
     startup           predict.py, from start to answer, and import tensorflow
     data              Mnist_dataset/, written and read
@@ -27,7 +27,6 @@ import itertools
 import json
 import os
 import platform
-import re
 import socket
 import statistics
 import subprocess
@@ -43,8 +42,7 @@ from digits import dataset, mnist, strokes
 from digits.console import Failure, Parser, import_tensorflow, number, run
 from digits.machine import computes_bfloat16
 
-TARGETS = (0.9829, 0.99, 0.995)  # test accuracies
-EPOCHS_TO = {0.9829: 1, 0.99: 1, 0.995: 12}  # with which train.py gets there
+EPOCHS_TO = {0.9829: 1, 0.99: 1, 0.995: 12}  # test accuracies, and the epochs with which train.py gets there
 LIMIT = 120  # seconds of one training, without --full
 MOST_EPOCHS = 50  # of one training, with it
 STEPS = 60  # in one measurement of the throughput
@@ -61,12 +59,12 @@ class Table:
     def __init__(self, as_json):
         self.as_json, self.rows = as_json, []
 
-    def add(self, what, unit, values, against=None, memory=(), limit=None):
-        """values: a number for each repeat; None: not reached within the limit. memory: in MB.
+    def add(self, what, unit, values, against=None, memory=(), limit=None, **facts):
+        """values: a number for each repeat; None: not reached within the limit. memory: in MB. facts: for the figure.
 
         against: the `what` of an earlier row. Where that was not reached, the ratio to the limit is an upper bound.
         """
-        row = {"what": what, "unit": unit, "n": len(values), "values": values, "median": middle(values)}
+        row = {"what": what, "unit": unit, "n": len(values), "values": values, "median": middle(values), **facts}
         if against:
             other = next(row["values"] for row in self.rows if row["what"] == against)
             row |= {"against": against, "ratio": None, "ratio_is_a_bound": None in other}
@@ -93,35 +91,34 @@ def save_figure(rows, path):
 
     from digits import report
 
-    timed = [row for row in rows if re.search(r" to [\d.]+ %", row["what"])]
-    scaled = [row for row in rows if re.search(r" images, --cache auto", row["what"])]
-    figure = plt.figure(figsize=(10, 4), layout="constrained")
-    axes = figure.subplots(1, bool(timed) + bool(scaled), squeeze=False)[0]
-    for place, who in enumerate(("Keras example", "classic recipe", "train.py") if timed else ()):
-        mine = [row for row in timed if row["what"].startswith(who)]
+    in_time = [row for row in rows if "target" in row]
+    scaled = sorted((row for row in rows if row.get("cache") == "auto"), key=lambda row: row["images"])
+    whole = plt.figure(figsize=(10, 4), layout="constrained")
+    axes = whole.subplots(1, bool(in_time) + bool(scaled), squeeze=False)[0]
+    for place, who in enumerate(dict.fromkeys(row["who"] for row in in_time)):
+        mine = [row for row in in_time if row["who"] == who]
         heights = [row["median"] or 0 for row in mine]
         bars = axes[0].bar(np.arange(len(mine)) + 0.27 * (place - 1), heights, 0.25, label=who)
         texts = [f"{row['median']:.0f} s" if row["median"] else "–" for row in mine]
         axes[0].bar_label(bars, texts, fontsize="small")
-    if timed:
-        targets = [re.search(r"to ([\d.]+ %)", row["what"])[1] for row in timed if row["what"].startswith("train.py")]
-        axes[0].set_xticks(range(len(targets)), targets)
-        cut = re.search("cut at .*", timed[0]["what"])
-        axes[0].set(title="Time to a test accuracy" + (f" (–: {cut[0]})" if cut else ""), ylabel="seconds of training")
+    if in_time:
+        targets = list(dict.fromkeys(row["target"] for row in in_time))
+        axes[0].set_xticks(range(len(targets)), [f"{100 * target:.4g} %" for target in targets])
+        cut = "" if in_time[0]["full"] else f" (–: not in {LIMIT} s)"
+        axes[0].set(title="Time to a test accuracy" + cut, ylabel="seconds of training")
         axes[0].margins(y=0.15)
         axes[0].legend()
     if scaled:
-        points = sorted((int(re.search(r"([\d,]+) images", r["what"])[1].replace(",", "")), r) for r in scaled)
-        counts, values = [count for count, _ in points], [row["median"] for _, row in points]
+        counts, values = [row["images"] for row in scaled], [row["median"] for row in scaled]
         axes[-1].plot(counts, values, "o-")
-        for count, row in points:
-            axes[-1].annotate(f"{row['memory_mb']:,.0f} MB", (count, row["median"]), (0, 8),
+        for row in scaled:
+            axes[-1].annotate(f"{row['memory_mb']:,.0f} MB", (row["images"], row["median"]), (0, 8),
                               textcoords="offset points", ha="center")  # fmt: skip
         axes[-1].set(xscale="log", xlabel="images in the data set", ylabel="µs an image", ylim=(0, 1.4 * max(values)),
                      title="Time an image, and peak memory of train.py")  # fmt: skip
         axes[-1].set_xticks(counts, [f"{count:,}" for count in counts])
         axes[-1].margins(x=0.15)
-    report.save(figure, path)
+    report.save(whole, path)
 
 
 def cells_of(row):
@@ -166,9 +163,13 @@ def machine():
 
 # The peak memory of a process counts from that of its parent: from this small one, not from ours.
 IN_A_SMALL_PROCESS = """
-import resource, subprocess, sys
+import subprocess, sys
 status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+try:
+    import resource
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+except ModuleNotFoundError:  # Windows does not say
+    print(0)
 sys.exit(status)
 """
 
@@ -313,6 +314,7 @@ def ceiling(table, args):
             lambda matrix=matrix: matrix @ matrix,
             lambda s: 2 * 2048**3 / s / 1e9,
         )
+        keras.utils.clear_session()  # else the names of the layers count on from those of other networks
         network = model.build("cnn", precision=precision)
         images = tf.random.uniform((128, 28, 28, 3))
         for layer in network.layers:
@@ -330,28 +332,27 @@ def accuracy_in_time(table, args):
     images, test_images = (dataset.load(folder, split) for split in ("train", "test"))
     training, test = map(dataset.decode, (images, test_images))
     part = dataset.decode(dataset.hold_out(images, train.VALIDATION_SPLIT)[0])
-    limit = float("inf") if args.full else LIMIT
+    limit, most_epochs = (None, MOST_EPOCHS) if args.full else (LIMIT, None)
     found = {}
     for seed in range(args.repeats):
         for who, contender in (("classic recipe", classic), ("Keras example", keras_example)):
-            for target, seconds in times_of(*contender(training, seed), test, limit).items():
+            for target, seconds in times_of(*contender(training, seed), test, limit, most_epochs).items():
                 found.setdefault((who, target), []).append(seconds)
         runs = {}
         for epochs in sorted(set(EPOCHS_TO.values())):
             known = [epochs / others * seconds for others, (seconds, _) in runs.items() if seconds]
-            too_long = known and min(known) > limit
+            too_long = limit and known and min(known) > limit
             runs[epochs] = (None, 0.0) if too_long else time_of_train(part, test, seed, epochs, limit)
-        for target in TARGETS:
-            seconds, accuracy = runs[EPOCHS_TO[target]]
+        for target, epochs in EPOCHS_TO.items():
+            seconds, accuracy = runs[epochs]
             found.setdefault(("train.py", target), []).append(seconds if accuracy >= target else None)
-    cut = "" if args.full else f", cut at {LIMIT} s"
-    for target in TARGETS:
-        name = "{} to " + f"{100 * target:.4g} %{cut}"
-        table.add(name.format("Keras example"), "s", found["Keras example", target])
-        table.add(name.format("classic recipe"), "s", found["classic recipe", target], name.format("Keras example"),
-                  limit=limit)  # fmt: skip
-        ours = f"train.py --epochs {EPOCHS_TO[target]} to {100 * target:.4g} %{cut}"
-        table.add(ours, "s", found["train.py", target], name.format("Keras example"), limit=limit)
+    cut = f"cut at {MOST_EPOCHS} epochs" if args.full else f"cut at {LIMIT} s"
+    for target, epochs in EPOCHS_TO.items():
+        first = f"Keras example to {100 * target:.4g} %, {cut}"
+        for who, flags in (("Keras example", ""), ("classic recipe", ""), ("train.py", f" --epochs {epochs}")):
+            name = f"{who}{flags} to {100 * target:.4g} %, {cut}"
+            facts = {"who": who, "target": target, "full": args.full}
+            table.add(name, "s", found[who, target], None if name == first else first, limit=limit, **facts)
 
 
 def classic(training, seed):
@@ -391,18 +392,18 @@ def _plain(training, batch_size, channels, seed):
     return lambda epoch: dataset.training_batches(training, batch_size, channels, 0, seed + 1000 * epoch, 0, 1)
 
 
-def times_of(network, optimizer, batches_of, test, limit):
-    """Train until all targets are reached or the limit is; return {target: seconds or None}."""
+def times_of(network, optimizer, batches_of, test, limit, most_epochs):
+    """Train until all targets are reached or a limit is; return {target: seconds or None}."""
     network.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    seconds, epoch, times = 0.0, 0, dict.fromkeys(TARGETS)
-    while None in times.values() and epoch < MOST_EPOCHS:
+    seconds, epoch, times = 0.0, 0, dict.fromkeys(EPOCHS_TO)
+    while None in times.values() and epoch != most_epochs:
         start = time.monotonic()
         network.fit(batches_of(epoch), shuffle=False, verbose=0)
         seconds, epoch = seconds + time.monotonic() - start, epoch + 1
-        if seconds > limit:
+        if limit and seconds > limit:
             break
         _, accuracy = network.evaluate(dataset.evaluation_batches(test, network.input_shape[-1]), verbose=0)
-        times |= {target: seconds for target in TARGETS if times[target] is None and accuracy >= target}
+        times |= {target: seconds for target in times if times[target] is None and accuracy >= target}
     return times
 
 
@@ -418,7 +419,7 @@ def time_of_train(training, test, seed, epochs, limit):
         pass
 
     def check(history):
-        if epochs / len(history) * (time.monotonic() - start) > limit:
+        if limit and epochs / len(history) * (time.monotonic() - start) > limit:
             raise TooLong
 
     start = time.monotonic()
@@ -458,11 +459,11 @@ def pictures(table, args):
         images, _ = strokes.draw(PICTURES, seed=3)
         for place, image in enumerate(images):
             Image.fromarray(image[..., 0]).save(Path(folder) / "many" / f"{place:05}.png")
-        runs = [timed([PYTHON, "predict.py", "--json", f"{folder}/many"]) for _ in range(args.repeats)]
+        many = [timed([PYTHON, "predict.py", "--json", f"{folder}/many"]) for _ in range(args.repeats)]
     table.add("read samples/5.png, after start-up", "ms", seconds["samples/5.png"])
     table.add("read a photo of 12 megapixels, after start-up", "ms", seconds[photo])
     name = f"predict.py --json, {PICTURES:,} pictures of 28×28"
-    table.add(name, "s", [run[0] for run in runs], memory=[run[1] for run in runs])
+    table.add(name, "s", [took for took, _ in many], memory=[size for _, size in many])
 
 
 def draw(table, args):
@@ -492,7 +493,7 @@ def draw(table, args):
     table.add(f"draw.py, a request among {CLIENTS} clients", "ms", [statistics.median(waits)], memory=memory)
     table.add("the same, 99 % within", "ms", [waits[int(0.99 * len(waits))]])
     table.add(f"draw.py, {CLIENTS} clients for {SECONDS} s", "answers/s", [len(answers) / SECONDS])
-    table.add("answers that were wrong or missing", "", [wrong])
+    table.add("answers that were wrong or refused", "", [wrong])
 
 
 def drawn_pictures():
@@ -535,7 +536,7 @@ def megabytes(pid):
 
 def scale(table, args):
     """train.py as a user runs it, on folders of PNG files: its last epoch, and the memory of the whole process."""
-    micro, memory = {}, {}
+    micro, memory, facts = {}, {}, {}
     for count in SCALES:
         with tempfile.TemporaryDirectory(dir=".") as folder:
             digits, labels = strokes.draw(count, seed=1)
@@ -546,12 +547,13 @@ def scale(table, args):
                 epochs = "1" if count > 100_000 else "2"  # in a short one, the time to compile would count
                 flags = ["--data", f"{folder}/set", "--epochs", epochs, "--no-test", "--cache", cache, "--model", model]
                 name = f"train.py, {count:,} images, --cache {cache}"
+                facts[name] = {"images": count, "cache": cache}
                 _, memory[name] = timed([PYTHON, "train.py", *flags])
                 about = json.loads(model.with_suffix(".json").read_text())
                 micro[name] = 1e6 * about["history"][-1]["seconds"] / about["data"]["training"]
     base = f"train.py, {SCALES[1]:,} images, --cache auto"
     for name in sorted(micro, key=lambda name: name != base):
-        table.add(name, "µs/image", [micro[name]], None if name == base else base, [memory[name]])
+        table.add(name, "µs/image", [micro[name]], None if name == base else base, [memory[name]], **facts[name])
 
 
 def cluster(table, args):
@@ -566,9 +568,10 @@ def cluster(table, args):
             run_cluster([PYTHON, "train.py", "--data", f"{folder}/set", "--model", model, *map(str, flags)], processes)
             history = json.loads(model.with_suffix(".json").read_text())["history"][1:]
             steps = -(-(4000 // processes) // (size // processes))
-            table.add(f"a step of {size} images, {processes} processes (JAX)", "ms",
-                      [1000 * row["seconds"] / steps for row in history],
-                      None if processes == 1 else f"a step of {size} images, 1 processes (JAX)")  # fmt: skip
+            alone = f"a step of {size} images, 1 process (JAX)"
+            name = alone if processes == 1 else f"a step of {size} images, {processes} processes (JAX)"
+            values = [1000 * row["seconds"] / steps for row in history]
+            table.add(name, "ms", values, None if processes == 1 else alone)
 
 
 def run_cluster(command, processes):
@@ -580,7 +583,7 @@ def run_cluster(command, processes):
     flags = ["--cluster", address, "--processes", str(processes)] if processes > 1 else []
     numbers = [["--process", str(process)] if flags else [] for process in range(processes)]
     with ThreadPoolExecutor(processes) as pool:
-        list(pool.map(lambda number: timed([*command, *flags, *number], env=environment), numbers))
+        list(pool.map(lambda one: timed([*command, *flags, *one], env=environment), numbers))
 
 
 PARTS = {
@@ -594,26 +597,30 @@ def work(args):
     table = Table(args.json)
     if not args.json:
         print(f"{machine()}\n", flush=True)
-    for name in args.parts or USUAL:
-        with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-            PARTS[name](table, args)
-    table.end()
-    if args.figure:
-        save_figure(table.rows, args.figure)
+    try:
+        for name in args.parts or USUAL:
+            with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+                PARTS[name](table, args)
+    finally:  # what was measured before a part failed is kept
+        table.end()
+        if args.figure and any("target" in row or "cache" in row for row in table.rows):
+            save_figure(table.rows, args.figure)
 
 
 def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help="what to measure (default: all but scale and cluster)")
     parser.add_argument("--json", action="store_true", help="print one JSON object, with every single value")
-    parser.add_argument("--full", action="store_true", help=f"train on after {LIMIT} s until the accuracy is reached")
-    parser.add_argument("--figure", type=Path, help="file for a figure of accuracy_in_time and scale (default: none)")
+    parser.add_argument("--full", action="store_true", help=f"train on after {LIMIT} s, for up to {MOST_EPOCHS} epochs")
+    parser.add_argument("--figure", type=Path, help="PNG file, of accuracy_in_time and scale (default: none)")
     count = number(int, 1, 100)
     repeats = "of each measurement but those of draw and scale (default: %(default)s)"
     parser.add_argument("--repeats", type=count, default=3, help=repeats)
     args = parser.parse_args(argv)
     if args.figure and not {"accuracy_in_time", "scale"} & set(args.parts or USUAL):
         parser.error("--figure: is of accuracy_in_time and scale, name one of them")
+    if args.figure and (args.figure.suffix != ".png" or not args.figure.absolute().parent.is_dir()):
+        parser.error(f"--figure: {args.figure} must end in .png, in a folder that exists")
     for name in args.parts:
         if name not in PARTS:
             parser.error(f"{name}: no such part; there are {', '.join(PARTS)}")

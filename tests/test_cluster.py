@@ -95,9 +95,9 @@ def test_a_process_that_dies_ends_the_others_and_resume_goes_on(two, drawn_folde
     for line in cluster[0].stdout:
         if line.startswith("epoch  3/40"):
             break
-    cluster[0].send_signal(signal.SIGKILL)  # the one that leads
+    cluster[0].terminate()  # the one that leads
     cluster[1].communicate(timeout=120)
-    assert cluster[1].returncode != 0
+    assert cluster[0].wait(timeout=10) == -signal.SIGTERM and cluster[1].returncode != 0
     _, digests = ended(start(drawn_folder, model, 2, environment, "--resume"))
     assert digests == [two[1], two[1]]  # the very weights of the uninterrupted run
 
@@ -126,9 +126,10 @@ def test_wrong_flags(drawn_folder, capsys):
         with pytest.raises(SystemExit) as error:
             train.main([*same, *flags])
         one_line(capsys, error.value.code, "--process")
-    for flags in (["--processes", "2"], ["--cluster", "localhost", "--processes", "2"]):
+    wrong = (["--cluster", address] for address in ("localhost", "a:0", "a:70000"))
+    for flags in ([], *wrong):
         with pytest.raises(SystemExit) as error:
-            train.main(["--data", str(drawn_folder), *flags])
+            train.main(["--data", str(drawn_folder), "--processes", "2", *flags])
         one_line(capsys, error.value.code, "--cluster")
     one_line(capsys, train.main([*same, "--processes", "3", "--batch-size", "64"]), "--batch-size", "3 processes")
     one_line(capsys, train.main([*same, "--processes", "301", "--batch-size", "301"]), "--processes", "images")

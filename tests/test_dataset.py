@@ -1,3 +1,6 @@
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -137,16 +140,26 @@ def test_shares_are_equal_and_complete(drawn_folder):
 
 
 def test_where_images_are_kept(workplace, monkeypatch):
-    with dataset.kept("auto", 1000, workplace / "a.cache") as cache:
-        assert cache == ""
+    images = dataset.Images(["0", "1"], np.zeros(1000, int), np.array(["a.png"] * 1000))
+    folder = workplace / "a.cache"
+    for where in ("auto", "disk"):
+        folder.mkdir()
+        (folder / "old").write_text("left by a run that was killed")
+        with dataset.kept(where, images, folder) as cache:
+            assert cache == ("" if where == "auto" else folder) and not (folder / "old").exists()
+        assert not folder.exists()
     monkeypatch.setattr(dataset, "free_memory", lambda: 2_000_000)
-    (workplace / "a.cache").mkdir()
-    (workplace / "a.cache" / "old").write_text("left by a run that was killed")
-    with pytest.raises(KeyboardInterrupt), dataset.kept("auto", 1000, workplace / "a.cache") as cache:
-        assert cache == workplace / "a.cache" and not list(cache.iterdir())
+    with pytest.raises(KeyboardInterrupt), dataset.kept("auto", images, folder) as cache:
+        assert cache == folder
         raise KeyboardInterrupt
-    assert not (workplace / "a.cache").exists()
-    with pytest.raises(UserError, match="--cache"), dataset.kept("disk", 10**15, workplace / "a.cache"):
+    assert not folder.exists()
+    drawn = images._replace(files=np.zeros((1000, 28, 28, 1), np.uint8))
+    with dataset.kept("auto", drawn, folder) as cache:
+        assert cache == ""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with dataset.kept("auto", images, folder) as cache:
+        assert cache is None
+    with pytest.raises(UserError, match="--cache"), dataset.kept("disk", images, folder):
         pass
     assert dataset.free_memory() > 0
 
@@ -154,7 +167,7 @@ def test_where_images_are_kept(workplace, monkeypatch):
 def test_what_is_kept_on_disk_takes_the_room_that_is_asked_for(drawn_folder, workplace):
     images = dataset.load(drawn_folder, "train")
     images = images._replace(files=np.tile(images.files, 10), labels=np.tile(images.labels, 10))
-    with dataset.kept("disk", 3000, workplace / "a.cache") as cache:
+    with dataset.kept("disk", images, workplace / "a.cache") as cache:
         decoded = dataset.decode(images, cache / "training")
         assert sum(path.stat().st_size for path in cache.iterdir()) <= 3000 * dataset.IMAGE_BYTES
     assert len(decoded) == 3000
@@ -174,3 +187,8 @@ def test_more_images_than_are_shuffled_at_once(decoded, drawn_folder, monkeypatc
     mixed = dataset.with_more(decoded, pixels, labels)
     many = [bool((image == 7).all()) for image, _ in mixed.as_numpy_iterator()]
     assert len(mixed) == len(many) == 400 and sum(many) == 100 and 15 < sum(many[:100]) < 35
+    twice = dataset.with_more(decoded, pixels[:50], labels[:50], times=2)
+    assert sum(bool((image == 7).all()) for image, _ in twice.as_numpy_iterator()) == 100 and len(twice) == 400
+    monkeypatch.setattr(dataset, "SHUFFLED", 350)  # the images themselves fit, and are in the order of their classes
+    labels_of = [int(label) for _, label in dataset.with_more(decoded, pixels, labels).as_numpy_iterator()]
+    assert len(labels_of) == 400 and np.bincount(labels_of[:120], minlength=10)[:7].max() < 30

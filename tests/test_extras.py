@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from digits import console
 from extras import accuracy, bench, difficult, handwriting, samples
 from tests.conftest import PROJECT, one_line
 
@@ -27,6 +28,10 @@ def test_accuracy_over_seeds(drawn_folder, capsys):
     with pytest.raises(SystemExit) as error:
         accuracy.main(["--epoch-count", "1"])
     one_line(capsys, error.value.code, "--epoch-count")
+    for flag in (["--seed", "5"], ["--model", "a.keras"], ["--resume"], ["--sizes", "--filters", "8"]):
+        with pytest.raises(SystemExit) as error:
+            accuracy.main(flag)
+        one_line(capsys, error.value.code, f"{[word for word in flag if word[:2] == '--'][-1]}: is not for this script")
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def small_bench(drawn_folder, workplace, monkeypatch):
     (workplace / "Mnist_dataset").symlink_to(drawn_folder)
     for name in ("predict.py", "train.py", "draw.py", "digits", "samples", "mnist_cnn.keras", "mnist_cnn.json"):
         (workplace / name).symlink_to(PROJECT / name)
-    small = {"STEPS": 2, "TARGETS": (0.05, 1.1), "EPOCHS_TO": {0.05: 1, 1.1: 2}, "LIMIT": 10, "PICTURES": 5}
+    small = {"STEPS": 2, "EPOCHS_TO": {0.05: 1, 1.1: 2}, "LIMIT": 10, "PICTURES": 5}
     for name, value in (small | {"SCALES": (100, 200), "SECONDS": 2, "CLIENTS": 2}).items():
         monkeypatch.setattr(bench, name, value)
 
@@ -69,13 +74,37 @@ def test_bench_of_data_on_disk_and_of_the_service(small_bench, capsys):
     rows = {row["what"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
     assert rows["train.py, 100 images, --cache auto"]["ratio"] > 0
     assert "train.py, 200 images, --cache disk" in rows
-    assert rows["answers that were wrong or missing"]["values"] == [0]
+    assert rows["answers that were wrong or refused"]["values"] == [0]
 
 
 def test_bench_knows_its_parts(capsys):
     with pytest.raises(SystemExit) as error:
         bench.main(["speed"])
     one_line(capsys, error.value.code, "speed", "throughput")
+    for flags in (["draw", "--figure", "a.png"], ["--figure", "a.gif"], ["--figure", "nowhere/a.png"]):
+        with pytest.raises(SystemExit) as error:
+            bench.main(flags)
+        one_line(capsys, error.value.code, "--figure")
+
+
+def test_bench_keeps_what_it_measured_before_a_part_failed(small_bench, monkeypatch, capsys):
+    def part(table, args):
+        table.add("a", "s", [1.0, 3.0])
+        raise console.Failure("no more")
+
+    monkeypatch.setitem(bench.PARTS, "draw", part)
+    assert bench.main(["draw", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["rows"][0]["median"] == 2 and err.strip().endswith("error: no more")
+
+
+def test_bench_without_a_limit_has_no_ratio_to_what_was_not_reached():
+    table = bench.Table(as_json=True)
+    table.add("slow", "s", [None, 40.0, 50.0])
+    table.add("fast", "s", [10.0, 10.0, 10.0], "slow", limit=100)
+    assert table.rows[1]["ratio"] == 0.2 and table.rows[1]["ratio_is_a_bound"]
+    table.add("without a limit", "s", [10.0, 10.0, 10.0], "slow")
+    assert table.rows[2]["ratio"] is None
 
 
 def test_handwriting_in_a_folder(workplace, shipped, capsys):

@@ -154,6 +154,14 @@ def test_where_decoded_images_are_kept_changes_nothing(trained, drawn_folder, wo
     assert not list(workplace.glob("*.cache*"))
 
 
+def test_images_that_go_away_while_it_trains(folder, workplace, monkeypatch, capsys):
+    monkeypatch.setattr(train, "write_log", lambda path, rows: shutil.rmtree(folder / "train" / "3", True))
+    assert train.main(run_of(folder, "--cache", "none")) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "00" in err and "No such file" in err and "--resume" in err
+    assert len(train.read_checkpoint(workplace / "small_cnn.checkpoint.npz")["history"]) == 1
+
+
 def test_without_test_and_validation(folder):
     shutil.rmtree(folder / "test")
     flags = ["--data", "small", "--epochs", "1", "--no-test", "--validation-split", "0", "--augment", "0"]
