@@ -15,9 +15,10 @@ of the ratios in each repeat. The memory is that of the largest process, of all 
     ceiling           what the processor computes at best, and where the time of a step goes
     accuracy_in_time  seconds of training until a test accuracy is reached, by train.py and by two others
     pictures          a photo, and 10,000 pictures
-    draw              the service of draw.py: one client, and many
+    draw              the service of draw.py: one client, and many (wants requirements-draw.txt)
     scale             an epoch on 6,000, 60,000 and 600,000 drawn images on disk
-    cluster           a step of train.py --cluster: 1, 2 and 4 processes on this machine
+    cluster           a step of train.py --cluster: 1, 2 and 4 processes on this machine (wants
+                      extras/requirements-distributed.txt)
 """
 
 import contextlib
