@@ -26,6 +26,7 @@ import http.client
 import io
 import itertools
 import json
+import math
 import os
 import platform
 import socket
@@ -396,15 +397,16 @@ def _plain(training, batch_size, channels, seed):
 def times_of(network, optimizer, batches_of, test, limit, most_epochs):
     """Train until all targets are reached or a limit is; return {target: seconds or None}."""
     network.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    seconds, epoch, times = 0.0, 0, dict.fromkeys(EPOCHS_TO)
-    while None in times.values() and epoch != most_epochs:
+    seconds, took, epoch, times = 0.0, 0.0, 0, dict.fromkeys(EPOCHS_TO)
+    limit = limit or math.inf
+    while None in times.values() and epoch != most_epochs and seconds + took <= limit:  # another epoch is in time
         start = time.monotonic()
         network.fit(batches_of(epoch), shuffle=False, verbose=0)
-        seconds, epoch = seconds + time.monotonic() - start, epoch + 1
-        if limit and seconds > limit:
-            break
+        took = time.monotonic() - start
+        seconds, epoch = seconds + took, epoch + 1
         _, accuracy = network.evaluate(dataset.evaluation_batches(test, network.input_shape[-1]), verbose=0)
-        times |= {target: seconds for target in times if times[target] is None and accuracy >= target}
+        reached = [target for target in times if times[target] is None and accuracy >= target and seconds <= limit]
+        times |= dict.fromkeys(reached, seconds)
     return times
 
 
