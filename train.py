@@ -416,21 +416,22 @@ def work(argv):
     from digits import model
 
     folder_of_cache = path.with_suffix(f".cache{args.process}")
-    with dataset.kept(args.cache, images, folder_of_cache) as cache, cluster.loss_of_others():
-        network, history = trained(parts, settings, resume, path, cache, args.process)
-        if args.cluster:
-            cluster.leave(network)
-    if args.process:
-        return
-    network = model.as_float32(network)  # what is saved is what is scored
-    results, threshold = {"validation": None, "test": None}, reader.USUAL_THRESHOLD
-    if sizes["validation"]:
-        validation = dataset.decode(parts[1], None)
-        results["validation"], threshold = validated(network, validation, parts[1].labels, images.classes)
-    if test_images:
-        test = dataset.decode(test_images, None)
-        results["test"], _ = evaluate.score(network, test, test_images.labels, images.classes)
-        sizes["test"] = results["test"]["total"]
+    with dataset.kept(args.cache, images, folder_of_cache) as cache:
+        with cluster.loss_of_others():
+            network, history = trained(parts, settings, resume, path, cache, args.process)
+            if args.cluster:
+                cluster.leave(network)
+        if args.process:
+            return
+        network = model.as_float32(network)  # what is saved is what is scored
+        results, threshold = {"validation": None, "test": None}, reader.USUAL_THRESHOLD
+        if sizes["validation"]:
+            validation = dataset.decode(parts[1], cache and cache / "all_validation")  # training had only a share
+            results["validation"], threshold = validated(network, validation, parts[1].labels, images.classes)
+        if test_images:
+            test = dataset.decode(test_images, cache and cache / "test")
+            results["test"], _ = evaluate.score(network, test, test_images.labels, images.classes)
+            sizes["test"] = results["test"]["total"]
     save(network, path, description(name, images, threshold, sizes, settings, history, results))
     checkpoint_of(path).unlink(missing_ok=True)
     curves = path.with_name(f"{path.stem}_curves.png")

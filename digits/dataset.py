@@ -161,15 +161,15 @@ def kept(where, images, folder):
     """
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     count = len(images.labels) if images.files.ndim == 1 else 0  # pixels are there already
-    room = shutil.disk_usage(folder.absolute().parent).free
-    if where == "auto":
-        where = "disk" if count * IMAGE_BYTES < room else "none"
-        if count * IMAGE_BYTES <= free_memory() / 50:
-            where = "memory"
+    needed, room = count * IMAGE_BYTES, shutil.disk_usage(folder.absolute().parent).free
+    if where == "auto" and needed <= free_memory() / 50:
+        where = "memory"
+    elif where == "auto":
+        where = "disk" if needed < room else "none"
     if where != "disk":
         yield "" if where == "memory" else None
         return
-    if room < count * IMAGE_BYTES:
+    if room < needed:
         raise UserError(f"--cache disk: no room for {count:,} images beside {folder}; make some, or use --cache none")
     folder.mkdir()
     try:
