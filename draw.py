@@ -18,7 +18,7 @@ import threading
 import webbrowser
 from pathlib import Path
 
-from digits.console import Failure, Parser, UserError, check_model_file, fail, number, run
+from digits.cli import Parser, RunError, UsageError, check_model_file, fail, number, run
 
 HOST = "127.0.0.1"  # the address to listen at; 0.0.0.0: all of this machine's, so that others can reach it
 PORT = 8000  # 0: any free one
@@ -29,13 +29,13 @@ IN_FLIGHT = 64  # requests at a time; beyond, the answer is 503
 
 
 def make_app(model, hosts, origins, in_flight, on_quit=None):
-    """The service of digits.service.make_app(). Raises UserError if a package is missing."""
+    """The service of digits.web.service.make_app(). Raises UsageError if a package is missing."""
     try:
         import uvicorn  # noqa: F401
 
-        from digits import service
+        from digits.web import service
     except ModuleNotFoundError as error:
-        raise UserError(f"the package {error.name} is missing: pip install -r requirements-draw.txt") from None
+        raise UsageError(f"the package {error.name} is missing: pip install -r requirements-draw.txt") from None
     return service.make_app(model, hosts, origins, in_flight, on_quit)
 
 
@@ -53,14 +53,14 @@ def create_app():
         return make_app(model, hosts, origins, IN_FLIGHT)
     except argparse.ArgumentTypeError as error:
         raise SystemExit(fail(f"DRAW_ALLOW_HOST or DRAW_ALLOW_ORIGIN: {error}", 2)) from None
-    except UserError as error:
+    except UsageError as error:
         raise SystemExit(fail(error, 2)) from None
-    except Failure as error:
+    except RunError as error:
         raise SystemExit(fail(error, 1)) from None
 
 
 def listen(host, port):
-    """A socket that listens at host and port. Raises UserError."""
+    """A socket that listens at host and port. Raises UsageError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     tcp = socket.IPPROTO_TCP  # named, for else asyncio keeps Nagle's algorithm, which holds answers back for 40 ms
     listener = socket.socket(family, socket.SOCK_STREAM, tcp)
@@ -72,7 +72,7 @@ def listen(host, port):
     except (OSError, TypeError, UnicodeError) as error:  # those of an address that is none
         listener.close()
         reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise UserError(f"cannot listen at {host} port {port} ({reason}); choose another --port or --host") from None
+        raise UsageError(f"cannot listen at {host} port {port} ({reason}); choose another --port or --host") from None
     return listener
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from digits import dataset, reader, report
-from digits.console import Parser, UserError, add_model_flags, check_model_file, model_file, run
+from digits import plots
+from digits.cli import Parser, UsageError, add_model_flags, check_model_file, model_file, run
+from digits.data import pipeline
+from digits.reading import reader
 
 DATA = None  # "mnist", "drawn" or a folder; None: MNIST, or drawn digits where MNIST cannot be had
 NETWORK = "cnn"  # "cnn", "dense128" or "dense64"
@@ -24,13 +26,13 @@ MODEL = None  # model file; None: <data>_<network>.keras
 
 
 def score(network, decoded, labels, classes):
-    """Score a Keras model on images as from dataset.decode(); return (report.metrics(), probabilities N×classes).
+    """Score a Keras model on images as from pipeline.decode(); return (plots.metrics(), probabilities N×classes).
 
     This is the one way in which accuracy is measured, also by train.py.
     """
-    batches = dataset.evaluation_batches(decoded, network.input_shape[-1])
+    batches = pipeline.evaluation_batches(decoded, network.input_shape[-1])
     probabilities = np.concatenate([network(pixels) for pixels, _ in batches])
-    return report.metrics(labels, probabilities, classes), probabilities
+    return plots.metrics(labels, probabilities, classes), probabilities
 
 
 def save_figures(model, decoded, labels, probabilities, classes, result):
@@ -40,11 +42,11 @@ def save_figures(model, decoded, labels, probabilities, classes, result):
     wrong = np.flatnonzero(probabilities.argmax(1) != labels)
     wrong = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:15]
     figures = {
-        "confusion_matrix": report.confusion_figure(result),
-        "samples": report.grid_figure(
+        "confusion_matrix": plots.confusion_figure(result),
+        "samples": plots.grid_figure(
             pixels[sample], labels[sample], probabilities[sample], classes, 3, 5, "Test images: prediction and truth"
         ),
-        "mistakes": report.grid_figure(
+        "mistakes": plots.grid_figure(
             pixels[wrong], labels[wrong], probabilities[wrong], classes, 3, 5,
             f"The most confident of {result['total'] - result['correct']:,} mistakes",
         ),
@@ -52,7 +54,7 @@ def save_figures(model, decoded, labels, probabilities, classes, result):
     stem = model.stem if model.suffix == ".keras" else model.name.replace(".", "_")
     paths = [model.with_name(f"{stem}_{name}.png") for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):
-        report.save(figure, path)
+        plots.save(figure, path)
     return paths
 
 
@@ -66,33 +68,33 @@ def parse_args(argv):
 def work(args):
     if args.model:
         check_model_file(args.model)
-    name, folder = dataset.find(args.data)
+    name, folder = pipeline.find(args.data)
     model = model_file(args, name)
     shipped = Path(f"mnist_{args.network}.keras")
     if not args.model and args.data is None and not model.exists() and shipped.exists():
         print(f"{model} is not there yet: evaluating {shipped}", file=sys.stderr)
         model = shipped
     check_model_file(model)
-    images = dataset.load(folder, "test")
+    images = pipeline.load(folder, "test")
     network, classes, *_ = reader.load_model(model)
     if classes != images.classes:
-        raise UserError(
+        raise UsageError(
             f"{model}: its classes are {_list(classes)}, those of the data {name} are {_list(images.classes)}"
         )
     if not args.json:
         print(f"Model: {model}   Data: {name}, {len(images.labels):,} test images")
-    decoded = dataset.decode(images)
+    decoded = pipeline.decode(images)
     result, probabilities = score(network, decoded, images.labels, classes)
     if args.json:
         print(json.dumps({"model": str(model), "data": name, "classes": classes, **result}))
         return
-    print(f"\n{report.as_text(result)}\n")
+    print(f"\n{plots.as_text(result)}\n")
     paths = save_figures(model, decoded, images.labels, probabilities, classes, result)
     print("Figures: " + ", ".join(map(str, paths)))
-    error = report.calibration_error(labels=images.labels, probabilities=probabilities)
+    error = plots.calibration_error(labels=images.labels, probabilities=probabilities)
     print(f"Loss: {result['loss']:.4f}   Expected calibration error: {100 * error:.2f}%")
     print(f"Test accuracy: {100 * result['accuracy']:.2f}% ({result['correct']:,} of {result['total']:,})", flush=True)
-    report.show()
+    plots.show()
 
 
 def _list(names):

@@ -27,11 +27,10 @@ from pathlib import Path
 
 import numpy as np
 
-from digits import dataset, image_file, processes, reader
-from digits.console import (
-    Failure,
+from digits.cli import (
     Parser,
-    UserError,
+    RunError,
+    UsageError,
     add_model_flags,
     check_model_file,
     fail,
@@ -40,6 +39,8 @@ from digits.console import (
     progress,
     run,
 )
+from digits.data import pipeline
+from digits.reading import image_file, reader, worker_pool
 
 img_path = "samples/5.png"  # the picture to read when the command line names none
 
@@ -59,18 +60,18 @@ def figures():
 
 
 def pictures_in(names):
-    """The (name, path, page) of all pictures, those in folders sorted. Raises UserError for what does not exist."""
+    """The (name, path, page) of all pictures, those in folders sorted. Raises UsageError for what does not exist."""
     paths, own = [], figures()
     for name in map(Path, names):
         if name.is_dir():
             inside = [path for path in image_file.pictures_in(name) if path.resolve() not in own]
             if not inside and len(names) == 1:
-                raise UserError(f"{name}: no pictures in this folder; name one that has some")
+                raise UsageError(f"{name}: no pictures in this folder; name one that has some")
             paths += inside or [name]
         elif name.exists() or len(names) > 1:  # a missing one among several is reported in its turn
             paths.append(name)
         else:
-            raise UserError(f"{name}: no such file; name another picture, or edit img_path in predict.py")
+            raise UsageError(f"{name}: no such file; name another picture, or edit img_path in predict.py")
     pictures = []
     for path in paths:
         pages = image_file.count_pages(path) if path.suffix.lower() in (".tif", ".tiff") else 1
@@ -80,10 +81,10 @@ def pictures_in(names):
 
 def random_test_image(data):
     """The name, the image (path, or uint8 28×28×1 if drawn) and the true label of a test image drawn by lot."""
-    _, folder = dataset.name_and_folder(data)
+    _, folder = pipeline.name_and_folder(data)
     if folder and not (folder / "test").is_dir():
-        raise UserError(f"--random: there is no {folder / 'test'}; train.py makes it, or use --data drawn")
-    images = dataset.load(folder, "test")
+        raise UsageError(f"--random: there is no {folder / 'test'}; train.py makes it, or use --data drawn")
+    images = pipeline.load(folder, "test")
     place = random.randrange(len(images.labels))
     drawn = images.files.ndim > 1
     name = f"drawn test image {place}" if drawn else images.files[place]
@@ -109,19 +110,19 @@ def found_in(pictures, box, whole):
     """Yield lists of (name, what reader.find() returns, error or None); for many pictures all processors work."""
     size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
     batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
-    if processes.count() == 1 or len(pictures) <= 5 * BATCH:
+    if worker_pool.count() == 1 or len(pictures) <= 5 * BATCH:
         yield from ([find_one(*picture, box, whole) for picture in batch] for batch in batches)
         return
-    pool, running = processes.pool(), deque()
+    pool, running = worker_pool.pool(), deque()
     try:
         for batch in batches:
             running.append([pool.submit(find_one, *picture, box, whole) for picture in batch])
-            if len(running) > 2 * processes.count():  # few at a time, so that memory does not grow with the folder
+            if len(running) > 2 * worker_pool.count():  # few at a time, so that memory does not grow with the folder
                 yield [one.result() for one in running.popleft()]
         for batch in running:
             yield [one.result() for one in batch]
     except BrokenProcessPool:
-        raise Failure("a process that reads pictures was killed, for want of memory perhaps; read fewer") from None
+        raise RunError("a process that reads pictures was killed, for want of memory perhaps; read fewer") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -191,7 +192,7 @@ def print_csv(pictures, model, box, min_confidence):
 
 def print_answers(pictures, model, box, min_confidence, steps=False, true_label=None):
     """Print a line for each picture, and show or save a figure of the first few."""
-    from digits import report
+    from digits import plots
 
     status, read, rows, alone = 0, 0, [], len(pictures) == 1
     for (name, reading, error), picture in zip(read_all(pictures, model, box), pictures, strict=True):
@@ -210,26 +211,26 @@ def print_answers(pictures, model, box, min_confidence, steps=False, true_label=
             rows.append((pixels, factor, (box or (0, 0))[:2], reading, title))
     if not rows:
         return status
-    screen, figure = report.has_screen(), report.prediction_figure(rows)
+    screen, figure = plots.has_screen(), plots.prediction_figure(rows)
     first = "" if alone else f" of the first {len(rows)}"
     if steps:
-        of_steps = report.steps_figure([(pixels, reading, title) for pixels, _, _, reading, title in rows])
+        of_steps = plots.steps_figure([(pixels, reading, title) for pixels, _, _, reading, title in rows])
         status = save("Steps" + first, of_steps, STEPS_FIGURE) or status
     if not screen:
         status = save("Figure" + first, figure, FIGURE) or status
     if true_label is not None:
         print(f"True label: {true_label}")
     print(answer if alone else f"Read {read:,} of {len(pictures):,} pictures", flush=True)
-    report.show()
+    plots.show()
     return status
 
 
 def save(name, figure, path):
     """Save a figure and say so; a folder that cannot be written to does not keep the answer back. Return the status."""
-    from digits import report
+    from digits import plots
 
     try:
-        report.save(figure, path)
+        plots.save(figure, path)
     except OSError as error:
         return fail(f"{path}: cannot be written ({error.strerror}); run it in a folder of your own", 1)
     print(f"{name}: {path}")
@@ -266,11 +267,11 @@ def parse_args(argv):
 
 
 def work(args):
-    name, _ = dataset.name_and_folder(args.data)
+    name, _ = pipeline.name_and_folder(args.data)
     model = model_file(args, name)
     check_model_file(model)
     if args.steps and reader.sees_whole(model):
-        raise UserError(f"--steps: {model} sees pictures whole, so there are no steps; leave it out")
+        raise UsageError(f"--steps: {model} sees pictures whole, so there are no steps; leave it out")
     true_label = None
     if args.random:
         name, source, true_label = random_test_image(args.data)
@@ -284,7 +285,7 @@ def work(args):
     own = figures()
     for name, source, _ in pictures:
         if isinstance(source, Path) and source.resolve() in own:
-            raise UserError(f"{name}: the figure would be written over it; rename the picture, or use --json")
+            raise UsageError(f"{name}: the figure would be written over it; rename the picture, or use --json")
     print(
         f"Model: {model}   " + (f"Picture: {pictures[0][0]}" if len(pictures) == 1 else f"Pictures: {len(pictures):,}")
     )

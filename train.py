@@ -24,19 +24,21 @@ import time
 import numpy as np
 
 import evaluate
-from digits import cluster, dataset, reader, report, variety
-from digits.console import (
-    Failure,
+from digits import cluster, plots
+from digits.cli import (
     Parser,
-    UserError,
+    RunError,
+    UsageError,
     add_model_flags,
+    atomic_write,
     import_tensorflow,
     keep_previous,
     model_file,
     number,
     run,
-    whole_file,
 )
+from digits.data import handwriting, pipeline
+from digits.reading import reader
 
 DATA = None  # "mnist", "drawn" or a folder; None: MNIST, or drawn digits where MNIST cannot be had
 NETWORK = "cnn"  # "cnn", "dense128" or "dense64"
@@ -111,7 +113,7 @@ def cross_entropy(labels, probabilities):
 
     classes = probabilities.shape[-1]
     labels = keras.ops.reshape(labels, (-1, 1))
-    targets = keras.ops.where(labels == variety.NOT_A_DIGIT, 1 / classes, keras.ops.one_hot(labels[:, 0], classes))
+    targets = keras.ops.where(labels == handwriting.NON_DIGIT, 1 / classes, keras.ops.one_hot(labels[:, 0], classes))
     return keras.losses.categorical_crossentropy(targets, probabilities)
 
 
@@ -121,7 +123,7 @@ def accuracy_of_digits():
 
     class Accuracy(keras.metrics.SparseCategoricalAccuracy):
         def update_state(self, labels, probabilities, sample_weight=None):
-            return super().update_state(labels, probabilities, sample_weight=labels != variety.NOT_A_DIGIT)
+            return super().update_state(labels, probabilities, sample_weight=labels != handwriting.NON_DIGIT)
 
     return Accuracy(name="accuracy")
 
@@ -136,13 +138,13 @@ def with_variety(training, classes, share, seed):
     if classes != [str(digit) for digit in range(10)]:
         print("The classes are not the digits 0 to 9: no other handwriting is mixed in")
         return training
-    images, labels = next(training.batch(dataset.SHUFFLED).as_numpy_iterator())
+    images, labels = next(training.batch(pipeline.SHUFFLED).as_numpy_iterator())
     count = round(share * len(images))  # a larger data set sees them several times an epoch
-    more, more_labels = variety.digits(images, labels, count, seed)
-    non_digits = variety.non_digits(images, count // 2, seed)
+    more, more_labels = handwriting.digits(images, labels, count, seed)
+    non_digits = handwriting.non_digits(images, count // 2, seed)
     pixels = np.concatenate([more, non_digits])
-    labels = np.concatenate([more_labels, np.full(len(non_digits), variety.NOT_A_DIGIT)])
-    return dataset.with_more(training, pixels, labels, times=len(training) / len(images))
+    labels = np.concatenate([more_labels, np.full(len(non_digits), handwriting.NON_DIGIT)])
+    return pipeline.with_more(training, pixels, labels, times=len(training) / len(images))
 
 
 def calibrate(network, probabilities, labels):
@@ -167,11 +169,11 @@ def calibrate(network, probabilities, labels):
 def train(network, training, validation, settings, checkpoint=None, resume=None, on_epoch=None, quiet=False, process=0):
     """Train an uncompiled Keras model in place; return the history, a list with a dict for each epoch.
 
-    training, validation: tf.data.Dataset of (uint8 28×28×1, label), as from dataset.decode(); validation or None.
+    training, validation: tf.data.Dataset of (uint8 28×28×1, label), as from pipeline.decode(); validation or None.
     settings: dict with epochs, optimizer, batch_size, learning_rate, augment, seed, processes. process: which of the
     processes this is; training and validation are its shares, and so is what it takes of each batch.
     checkpoint: file to which each finished epoch is saved. resume: what read_checkpoint() returned, to go on
-    from. on_epoch: called with the history after each epoch. quiet: print nothing. Raises Failure if the loss becomes
+    from. on_epoch: called with the history after each epoch. quiet: print nothing. Raises RunError if the loss becomes
     infinite or no number.
     """
     import keras
@@ -191,7 +193,7 @@ def train(network, training, validation, settings, checkpoint=None, resume=None,
         for variable, value in zip(variables, resume["values"], strict=True):
             variable.assign(value)
     channels = network.input_shape[-1]
-    batches = dataset.training_batches(
+    batches = pipeline.training_batches(
         training, batch_size, channels, settings["augment"], seed + process, len(history), epochs
     )
 
@@ -207,7 +209,7 @@ def train(network, training, validation, settings, checkpoint=None, resume=None,
             row = {"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}}
             row["seconds"] = round(time.monotonic() - self.start, 2)
             if not math.isfinite(row["loss"]):
-                raise Failure(f"the training diverged in epoch {epoch + 1}; try a smaller --learning-rate")
+                raise RunError(f"the training diverged in epoch {epoch + 1}; try a smaller --learning-rate")
             history.append(row)
             if checkpoint:
                 write_checkpoint(checkpoint, settings, history, variables)
@@ -224,7 +226,7 @@ def train(network, training, validation, settings, checkpoint=None, resume=None,
         initial_epoch=len(history),
         steps_per_epoch=steps,
         shuffle=False,
-        validation_data=validation and dataset.evaluation_batches(validation, channels),
+        validation_data=validation and pipeline.evaluation_batches(validation, channels),
         callbacks=[EachEpoch()],
         verbose=1 if sys.stdout.isatty() and not quiet else 0,
     )
@@ -241,7 +243,7 @@ def epoch_line(row, epochs):
 
 
 def write_log(path, history):
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, history[0])
         writer.writeheader()
         writer.writerows(history)
@@ -250,22 +252,22 @@ def write_log(path, history):
 def write_checkpoint(path, settings, history, variables):
     about = json.dumps({"settings": settings, "history": history})
     arrays = {f"variable_{place}": np.asarray(variable) for place, variable in enumerate(variables)}
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         np.savez(temporary, about=about, **arrays)
 
 
 def read_checkpoint(path):
-    """Return a dict with settings, history and values (the variables of network and optimizer). Raises UserError."""
+    """Return a dict with settings, history and values (the variables of network and optimizer). Raises UsageError."""
     if not path.exists():
         missing = f"--resume: there is no {path}, so no finished epoch to go on from; start without --resume"
-        raise UserError(f"{missing} (in a cluster, all processes need the file that process 0 wrote)")
+        raise UsageError(f"{missing} (in a cluster, all processes need the file that process 0 wrote)")
     try:
         with np.load(path, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"]))
             values = [archive[f"variable_{place}"] for place in range(len(archive.files) - 1)]
         return {"settings": about["settings"], "history": about["history"], "values": values}
     except Exception as error:  # a damaged file makes NumPy and zipfile raise nearly any type
-        raise UserError(f"{path}: damaged ({error}); start again without --resume") from error
+        raise UsageError(f"{path}: damaged ({error}); start again without --resume") from error
 
 
 def save(network, path, about):
@@ -276,7 +278,7 @@ def save(network, path, about):
     keep_previous(path)
     keep_previous(description)
     model.save(network, path)
-    with whole_file(description) as temporary:
+    with atomic_write(description) as temporary:
         temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
@@ -367,27 +369,29 @@ def settings_of(argv, resume):
     if args.variety is None:
         args.variety = variety_share(args.epochs)
     if args.batch_size % args.processes:
-        raise UserError(f"--batch-size: {args.batch_size} cannot be shared out evenly among {args.processes} processes")
+        raise UsageError(
+            f"--batch-size: {args.batch_size} cannot be shared out evenly among {args.processes} processes"
+        )
     if args.network != "cnn":
         if (args.filters, args.kernel_size) not in ((FILTERS, KERNEL_SIZE), (None, None)):
-            raise UserError(f"--filters, --kernel-size: are of --network cnn, {args.network} is always the same")
+            raise UsageError(f"--filters, --kernel-size: are of --network cnn, {args.network} is always the same")
         args.filters = args.kernel_size = None
     settings = {key: getattr(args, key) for key in SETTINGS}
     for key in SETTINGS if resume else ():
         if settings[key] != resume["settings"].get(key, settings[key]):
             flag = "--" + key.replace("_", "-")
-            raise UserError(f"{flag}: the run to resume has {resume['settings'][key]}; give it the same")
+            raise UsageError(f"{flag}: the run to resume has {resume['settings'][key]}; give it the same")
     return settings
 
 
 def load_images(folder, no_test):
     """The Images for training and, unless no_test, for the test."""
-    images = dataset.load(folder, "train")
+    images = pipeline.load(folder, "train")
     if no_test:
         return images, None
-    test_images = dataset.load(folder, "test")
+    test_images = pipeline.load(folder, "test")
     if test_images.classes != images.classes:
-        raise UserError(
+        raise UsageError(
             f"{folder / 'test'}: has other classes than the training images; make them agree, or use --no-test"
         )
     return images, test_images
@@ -398,16 +402,16 @@ def work(argv):
     if args.process:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  process 0 tells all
     if args.model and (args.model.suffix != ".keras" or not args.model.absolute().parent.is_dir()):
-        raise UserError(f"--model: {args.model} must end in .keras, in a folder that exists")
-    name, folder = dataset.find(args.data)
+        raise UsageError(f"--model: {args.model} must end in .keras, in a folder that exists")
+    name, folder = pipeline.find(args.data)
     path = model_file(args, name)
     resume = read_checkpoint(checkpoint_of(path)) if args.resume else None
     settings = settings_of(argv, resume)
     images, test_images = load_images(folder, args.no_test)
-    parts = dataset.hold_out(images, settings["validation_split"])
+    parts = pipeline.hold_out(images, settings["validation_split"])
     sizes = {"training": len(parts[0].labels), "validation": len(parts[1].labels)}
     if sizes["training"] < args.processes:
-        raise UserError(f"--processes: there are only {sizes['training']} images to train, take fewer processes")
+        raise UsageError(f"--processes: there are only {sizes['training']} images to train, take fewer processes")
     print(f"Model: {path}   Data: {name}, {sizes['training']:,} images to train, {sizes['validation']:,} to validate")
 
     if args.cluster:
@@ -416,7 +420,7 @@ def work(argv):
     from digits import model
 
     folder_of_cache = path.with_suffix(f".cache{args.process}")
-    with dataset.kept(args.cache, images, folder_of_cache) as cache:
+    with pipeline.kept(args.cache, images, folder_of_cache) as cache:
         with cluster.loss_of_others():
             network, history = trained(parts, settings, resume, path, cache, args.process)
             if args.cluster:
@@ -426,25 +430,25 @@ def work(argv):
         network = model.as_float32(network)  # what is saved is what is scored
         results, threshold = {"validation": None, "test": None}, reader.USUAL_THRESHOLD
         if sizes["validation"]:
-            validation = dataset.decode(parts[1], cache and cache / "all_validation")  # training had only a share
+            validation = pipeline.decode(parts[1], cache and cache / "all_validation")  # training had only a share
             results["validation"], threshold = validated(network, validation, parts[1].labels, images.classes)
         if test_images:
-            test = dataset.decode(test_images, cache and cache / "test")
+            test = pipeline.decode(test_images, cache and cache / "test")
             results["test"], _ = evaluate.score(network, test, test_images.labels, images.classes)
             sizes["test"] = results["test"]["total"]
     save(network, path, description(name, images, threshold, sizes, settings, history, results))
     checkpoint_of(path).unlink(missing_ok=True)
     curves = path.with_name(f"{path.stem}_curves.png")
-    report.save(report.curves_figure(history), curves)
+    plots.save(plots.curves_figure(history), curves)
     print(f"Saved {path}, {path.with_suffix('.json')}, {log_of(path)}, {curves}")
     print(summary_line(history, results), flush=True)
-    report.show()
+    plots.show()
 
 
 def trained(parts, settings, resume, path, cache, process):
     """Train a new network; return (network, history). Completes the settings.
 
-    parts: Images for training and validation. cache: as from dataset.kept(). process: which one of a cluster this is,
+    parts: Images for training and validation. cache: as from pipeline.kept(). process: which one of a cluster this is,
     0 writes a checkpoint and a line of the log beside path after each epoch.
     """
     import tensorflow as tf
@@ -453,18 +457,18 @@ def trained(parts, settings, resume, path, cache, process):
 
     settings["precision"] = model.precision_of(settings["precision"])
     print("Settings: " + ", ".join(f"{key} {value}" for key, value in settings.items()), flush=True)
-    shares = [dataset.share(part, process, settings["processes"]) for part in parts]
+    shares = [pipeline.share(part, process, settings["processes"]) for part in parts]
     training, validation = (
-        dataset.decode(part, cache and cache / split) if len(part.labels) else None
+        pipeline.decode(part, cache and cache / split) if len(part.labels) else None
         for part, split in zip(shares, ("training", "validation"), strict=True)
     )
-    settings["data_sha256"] = dataset.fingerprint(*filter(None, (training, validation)))
+    settings["data_sha256"] = pipeline.fingerprint(*filter(None, (training, validation)))
     if settings["processes"] > 1:
         labels = [hashlib.sha256(part.labels.tobytes()).hexdigest() for part in parts]
         same = [parts[0].classes, *labels, resume and resume["history"]]
         settings["data_sha256"] = cluster.agree(settings, same)
     if resume and resume["settings"]["data_sha256"] != settings["data_sha256"]:
-        raise UserError("--resume: the images have changed since the interrupted run; start again without --resume")
+        raise UsageError("--resume: the images have changed since the interrupted run; start again without --resume")
     checkpoint, classes, leads = checkpoint_of(path), parts[0].classes, process == 0
     if checkpoint.exists() and not resume and leads:
         kept = checkpoint.rename(path.with_suffix(".checkpoint.previous.npz"))
@@ -481,7 +485,7 @@ def trained(parts, settings, resume, path, cache, process):
         raise KeyboardInterrupt(f"interrupted; {cluster.HOW_TO_GO_ON}") from None
     except tf.errors.OpError as error:  # a file went away, of the images or of --cache disk
         reason = error.message.partition("[[")[0].strip().rpartition("\n")[2]  # without where in the graph it was
-        raise Failure(f"the training cannot go on: {reason}; {cluster.HOW_TO_GO_ON}") from error
+        raise RunError(f"the training cannot go on: {reason}; {cluster.HOW_TO_GO_ON}") from error
     return network, history
 
 

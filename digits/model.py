@@ -13,7 +13,7 @@ import zipfile
 import keras
 from keras import layers
 
-from digits.console import UserError, check_model_file, first_line, whole_file
+from digits.cli import UsageError, atomic_write, check_model_file, first_line
 from digits.machine import computes_bfloat16
 
 FILTERS = (32, 64, 128)  # of the convolutions of cnn
@@ -107,7 +107,7 @@ def _conv_flatten_dense(units, classes, dropout):
 
 def save(model, path):
     """Write the model to a .keras file, whole or not at all, as float32 and without compile state."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         as_float32(model).save(temporary)
         _leave_out_nones(temporary)
 
@@ -134,22 +134,22 @@ def _leave_out_nones(path):
 
 
 def load(path):
-    """Return the Keras model in a .keras file. Raises UserError for a file that the scripts cannot use."""
+    """Return the Keras model in a .keras file. Raises UsageError for a file that the scripts cannot use."""
     check_model_file(path)
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises nearly any type for a file that is not as it expects
-        raise UserError(f"{path}: Keras cannot open it: {first_line(error)}") from error
+        raise UsageError(f"{path}: Keras cannot open it: {first_line(error)}") from error
     first = next((layer for layer in model.layers if not isinstance(layer, layers.InputLayer)), None)
     takes, gives = (getattr(model, name, None) for name in ("input_shape", "output_shape"))
     if takes not in ((None, 28, 28, 1), (None, 28, 28, 3)) or gives is None or len(gives) != 2:
-        raise UserError(f"{path}: takes {takes} and gives {gives}, not 28×28 pixels to classes")
+        raise UsageError(f"{path}: takes {takes} and gives {gives}, not 28×28 pixels to classes")
     if getattr(model.layers[-1], "activation", None) is not keras.activations.softmax:
-        raise UserError(
+        raise UsageError(
             f"{path}: its last layer gives no probabilities; end it with activation softmax and save it again"
         )
     if not isinstance(first, layers.Rescaling):
-        raise UserError(
+        raise UsageError(
             f"{path}: does not scale its pixels itself, so it expects them divided by 255 and would misread ours; "
             "put layers.Rescaling(1 / 255) first in it and save it again"
         )

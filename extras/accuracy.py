@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import train
-from digits.console import Parser, import_tensorflow, number, run
+from digits.cli import Parser, import_tensorflow, number, run
 from extras.bench import machine, print_row
 
 FIGURE = Path("docs/sizes.png")
@@ -64,7 +64,7 @@ def sizes(args, flags):
     import_tensorflow()
     from matplotlib import pyplot as plt
 
-    from digits import model, report
+    from digits import model, plots
 
     rows, figure = [], plt.figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
@@ -80,13 +80,13 @@ def sizes(args, flags):
                       textcoords="offset points", ha="center")  # fmt: skip
     axis.set(xscale="log", yscale="log", xlabel="parameters", ylabel="test error, %",
              title="Accuracy by size: each seed, and their mean")  # fmt: skip
-    report.label_plainly(axis.xaxis)
-    report.label_plainly(axis.yaxis)
+    plots.label_plainly(axis.xaxis)
+    plots.label_plainly(axis.yaxis)
     axis.margins(0.08, 0.2)
     axis.grid(alpha=0.3)
     for row in (("cnn with", "parameters", *COLUMNS), ["---"] * 6, *rows):
         print_row(*row)
-    report.save(figure, FIGURE)
+    plots.save(figure, FIGURE)
 
 
 def main(argv=None):

@@ -40,8 +40,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import train
-from digits import dataset, mnist, strokes
-from digits.console import Failure, Parser, import_tensorflow, number, run
+from digits.cli import Parser, RunError, import_tensorflow, number, run
+from digits.data import mnist, pipeline, strokes
 from digits.machine import computes_bfloat16
 
 EPOCHS_TO = {0.9829: 1, 0.99: 1, 0.995: 12}  # test accuracies, and the epochs with which train.py gets there
@@ -91,7 +91,7 @@ def save_figure(rows, path):
     import numpy as np
     from matplotlib import pyplot as plt
 
-    from digits import report
+    from digits import plots
 
     in_time = [row for row in rows if "target" in row]
     scaled = sorted((row for row in rows if row.get("cache") == "auto"), key=lambda row: row["images"])
@@ -120,7 +120,7 @@ def save_figure(rows, path):
                      title="Time an image, and peak memory of train.py")  # fmt: skip
         axes[-1].set_xticks(counts, [f"{count:,}" for count in counts])
         axes[-1].margins(x=0.15)
-    report.save(whole, path)
+    plots.save(whole, path)
 
 
 def cells_of(row):
@@ -177,12 +177,12 @@ sys.exit(status)
 
 
 def timed(command, **options):
-    """Run a process; return (seconds, the peak memory of the largest of its processes in MB). Raises Failure."""
+    """Run a process; return (seconds, the peak memory of the largest of its processes in MB). Raises RunError."""
     start = time.monotonic()
     small = [PYTHON, "-c", IN_A_SMALL_PROCESS, *command]
     process = subprocess.run(small, capture_output=True, text=True, **options)
     if process.returncode:
-        raise Failure(f"{' '.join(map(str, command))} failed: {process.stderr[-300:]}")
+        raise RunError(f"{' '.join(map(str, command))} failed: {process.stderr[-300:]}")
     return time.monotonic() - start, int(process.stdout) / (1e6 if sys.platform == "darwin" else 1e3)
 
 
@@ -214,17 +214,17 @@ def data(table, args):
 
     splits, seconds, reading = {}, [], []
     for split in ("train", "test"):
-        images = dataset.load(dataset.find("mnist")[1], split)
-        pixels = [image[..., 0] for image, _ in dataset.decode(images).as_numpy_iterator()]
+        images = pipeline.load(pipeline.find("mnist")[1], split)
+        pixels = [image[..., 0] for image, _ in pipeline.decode(images).as_numpy_iterator()]
         splits[split] = np.stack(pixels), images.labels
     for _ in range(args.repeats):
         with tempfile.TemporaryDirectory() as folder:
             start = time.monotonic()
             mnist.write_data_set(Path(folder) / "set", splits)
             seconds.append(time.monotonic() - start)
-            images = dataset.load(Path(folder) / "set", "train")
+            images = pipeline.load(Path(folder) / "set", "train")
             start = time.monotonic()
-            dataset.decode(images)
+            pipeline.decode(images)
             reading.append(time.monotonic() - start)
     table.add("write Mnist_dataset/, 70,000 files", "s", seconds)
     table.add("read its 60,000 training images", "s", reading)
@@ -237,16 +237,16 @@ def throughput(table, args):
 
     from digits import model
 
-    images, _ = dataset.hold_out(dataset.load(dataset.find("mnist")[1], "train"), train.VALIDATION_SPLIT)
-    decoded = dataset.decode(images)
+    images, _ = pipeline.hold_out(pipeline.load(pipeline.find("mnist")[1], "train"), train.VALIDATION_SPLIT)
+    decoded = pipeline.decode(images)
     precisions = dict.fromkeys(("float32", model.precision_of("auto")))
     settings = {name: train.settings_of([f"--precision={name}"], None) for name in precisions}
     size, augment = settings["float32"]["batch_size"], settings["float32"]["augment"]
-    pipeline = dataset.training_batches(decoded, size, 3, augment, 0, 0, 1000)
-    held = list(pipeline.take(STEPS))
+    fed = pipeline.training_batches(decoded, size, 3, augment, 0, 0, 1000)
+    held = list(fed.take(STEPS))
     pixels, labels = (tf.concat([batch[part] for batch in held], 0) for part in (0, 1))
-    memory = dataset.without_autotune(tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(size).prefetch(8))
-    feeds = {"network alone": memory, "network fed by the pipeline": pipeline}
+    memory = pipeline.without_autotune(tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(size).prefetch(8))
+    feeds = {"network alone": memory, "network fed by the pipeline": fed}
     networks = {}
     for name in precisions:
         networks[name] = train.new_network(settings[name], 10)
@@ -258,7 +258,7 @@ def throughput(table, args):
     whole = -(-len(decoded) // size)
     for _ in range(args.repeats):
         start = time.monotonic()
-        for _batch in pipeline.take(whole):
+        for _batch in fed.take(whole):
             pass
         rates["input pipeline"].append(len(decoded) / (time.monotonic() - start))
         for (name, network), (feed, batches) in itertools.product(networks.items(), feeds.items()):
@@ -267,7 +267,7 @@ def throughput(table, args):
             rates[f"{feed}, {name}"].append(STEPS * size / (time.monotonic() - start))
         for name, network in networks.items():
             start = time.monotonic()
-            network.fit(pipeline, steps_per_epoch=whole, shuffle=False, verbose=0)
+            network.fit(fed, steps_per_epoch=whole, shuffle=False, verbose=0)
             epochs[name].append(time.monotonic() - start)
     table.add("input pipeline", "images/s", rates["input pipeline"])
     for name in precisions:
@@ -330,10 +330,10 @@ def accuracy_in_time(table, args):
     """All train on images in memory; testing does not count. train.py takes the epochs that a target needs."""
     import_tensorflow()
 
-    folder = dataset.find("mnist")[1]
-    images, test_images = (dataset.load(folder, split) for split in ("train", "test"))
-    training, test = map(dataset.decode, (images, test_images))
-    part = dataset.decode(dataset.hold_out(images, train.VALIDATION_SPLIT)[0])
+    folder = pipeline.find("mnist")[1]
+    images, test_images = (pipeline.load(folder, split) for split in ("train", "test"))
+    training, test = map(pipeline.decode, (images, test_images))
+    part = pipeline.decode(pipeline.hold_out(images, train.VALIDATION_SPLIT)[0])
     limit, most_epochs = (None, MOST_EPOCHS) if args.full else (LIMIT, None)
     found = {}
     for seed in range(args.repeats):
@@ -391,7 +391,7 @@ def keras_example(training, seed):
 
 def _plain(training, batch_size, channels, seed):
     """What gives the batches of an epoch, without augmentation."""
-    return lambda epoch: dataset.training_batches(training, batch_size, channels, 0, seed + 1000 * epoch, 0, 1)
+    return lambda epoch: pipeline.training_batches(training, batch_size, channels, 0, seed + 1000 * epoch, 0, 1)
 
 
 def times_of(network, optimizer, batches_of, test, limit, most_epochs):
@@ -404,7 +404,7 @@ def times_of(network, optimizer, batches_of, test, limit, most_epochs):
         network.fit(batches_of(epoch), shuffle=False, verbose=0)
         took = time.monotonic() - start
         seconds, epoch = seconds + took, epoch + 1
-        _, accuracy = network.evaluate(dataset.evaluation_batches(test, network.input_shape[-1]), verbose=0)
+        _, accuracy = network.evaluate(pipeline.evaluation_batches(test, network.input_shape[-1]), verbose=0)
         reached = [target for target in times if times[target] is None and accuracy >= target and seconds <= limit]
         times |= dict.fromkeys(reached, seconds)
     return times
@@ -433,7 +433,7 @@ def time_of_train(training, test, seed, epochs, limit):
     except TooLong:
         return None, 0.0
     seconds = time.monotonic() - start
-    _, accuracy = network.evaluate(dataset.evaluation_batches(test, 3), verbose=0)
+    _, accuracy = network.evaluate(pipeline.evaluation_batches(test, 3), verbose=0)
     return seconds, accuracy
 
 
@@ -443,7 +443,7 @@ def pictures(table, args):
     import numpy as np
     from PIL import Image
 
-    from digits import reader
+    from digits.reading import reader
     from extras import difficult
 
     model = Path("mnist_cnn.keras")
@@ -478,7 +478,7 @@ def draw(table, args):
             ports = (int(line.split(":")[2].split("/")[0]) for line in service.stdout if "http://" in line)
             port = next(ports, None)
             if not port:
-                raise Failure("draw.py did not start; its message is above")
+                raise RunError("draw.py did not start; its message is above")
             list(requests(port, drawn, 5))  # to warm up
             alone = [1000 * seconds for _, seconds in requests(port, drawn, SECONDS / 4)]
             with ThreadPoolExecutor(CLIENTS) as clients:

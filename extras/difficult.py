@@ -3,7 +3,7 @@
     python -m extras.difficult                     # read 10 pictures of each kind; which share is right?
     python -m extras.difficult --gallery           # draw docs/difficulties.png: one of each kind, step by step
 
-Each kind is a function of a digit or number and a random generator that returns what digits.reader.read() takes.
+Each kind is a function of a digit or number and a random generator that returns what reader.read() takes.
 """
 
 import io
@@ -14,8 +14,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy import ndimage
 
-from digits import reader, report, strokes
-from digits.console import Parser, number, progress, run
+from digits import plots
+from digits.cli import Parser, number, progress, run
+from digits.data import strokes
+from digits.reading import reader
 
 # Rare forms, as places in strokes.FORMS
 HABITS = {
@@ -296,7 +298,7 @@ def gallery(model):
         kind = make.__name__.replace("_", " ")
         answer = reading.number.replace("_", " / ") or "not a digit"
         rows.append((reader.look(picture)[0], reading, f"{kind}: {answer}"))
-    report.save(report.steps_figure(rows), Path("docs/difficulties.png"))
+    plots.save(plots.steps_figure(rows), Path("docs/difficulties.png"))
     print("docs/difficulties.png")
 
 

@@ -27,18 +27,19 @@ from pathlib import Path
 
 import numpy as np
 
-from digits import dataset, exported, reader
-from digits.console import (
-    Failure,
+from digits.cli import (
     Parser,
-    UserError,
+    RunError,
+    UsageError,
+    atomic_write,
     check_model_file,
     first_line,
+    hold_native_log,
     keep_previous,
-    native_log_held,
     run,
-    whole_file,
 )
+from digits.data import pipeline
+from digits.reading import reader, runtimes
 
 MODEL = "mnist_cnn.keras"  # model file
 DATA = None  # images to compare on: as in train.py; None: the model's own data set if it is here, else drawn digits
@@ -60,14 +61,14 @@ def own_data(model):
         name = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))["data"]["name"]
     except (OSError, ValueError, KeyError, TypeError):  # none there, or of another's making
         return "drawn"
-    _, folder = dataset.name_and_folder(name)
+    _, folder = pipeline.name_and_folder(name)
     return name if folder and (folder / "train").is_dir() and (folder / "test").is_dir() else "drawn"
 
 
 def some_images(images, count):
     """uint8 count×28×28×1 of the images, taken by lot, the same each time."""
     chosen = np.random.default_rng(0).permutation(len(images.labels))[:count]
-    decoded = dataset.decode(images._replace(labels=images.labels[chosen], files=images.files[chosen]))
+    decoded = pipeline.decode(images._replace(labels=images.labels[chosen], files=images.files[chosen]))
     return np.stack([pixels for pixels, _ in decoded.as_numpy_iterator()])
 
 
@@ -87,27 +88,27 @@ def export(network, target, to, description, calibration=None):
         }
     network(np.zeros((1, *network.input_shape[1:]), np.float32))  # the export to ONNX wants it to have been called
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    with native_log_held(), warnings.catch_warnings():
+    with hold_native_log(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network.export(target, format={"saved_model": "tf_saved_model"}.get(to, to), verbose=False, **options)
     if to == "litert":  # a .tflite file may have files in a zip archive at its end
         with zipfile.ZipFile(target, "a") as archive:
-            archive.writestr(exported.DESCRIPTION, description)
+            archive.writestr(runtimes.DESCRIPTION, description)
     elif to == "onnx":
         import onnx
 
         graph = onnx.load(target)
-        onnx.helper.set_model_props(graph, {exported.DESCRIPTION: description})
+        onnx.helper.set_model_props(graph, {runtimes.DESCRIPTION: description})
         onnx.save(graph, target)
     else:
         (target / "assets.extra").mkdir()
-        (target / "assets.extra" / exported.DESCRIPTION).write_text(description, encoding="utf-8")
+        (target / "assets.extra" / runtimes.DESCRIPTION).write_text(description, encoding="utf-8")
 
 
 def opened(path, to):
     """What was written, opened by its own runtime: a function from float32 n×28×28×channels to n×classes."""
     if to != "saved_model":
-        return exported.Exported(path)
+        return runtimes.Exported(path)
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)
@@ -122,14 +123,14 @@ def opened(path, to):
 
 
 def compare(network, other, images, int8):
-    """Return what is printed of how both answer on uint8 n×28×28×1 images; raise Failure if they do not agree."""
+    """Return what is printed of how both answer on uint8 n×28×28×1 images; raise RunError if they do not agree."""
     pixels = np.repeat(images.astype(np.float32), network.input_shape[-1], axis=-1)
     ours, theirs = reader.predict(network, images), other(pixels)
     same, difference = (ours.argmax(1) == theirs.argmax(1)).mean(), abs(ours - theirs).max()
     agree = f"the same answer on {round(same * len(images)):,} of {len(images):,} images"
     agree += f", largest difference of a probability {difference:.1g}"
     if same < LEAST_AGREEMENT[int8] or (not int8 and difference > LARGEST_DIFFERENCE):
-        raise Failure(f"what was written does not answer as the model does ({agree}), so it was deleted")
+        raise RunError(f"what was written does not answer as the model does ({agree}), so it was deleted")
     seconds = []
     for image in pixels[:200]:
         start = time.perf_counter()
@@ -145,14 +146,14 @@ def new_version(folder):
 
 
 def write(network, path, to, description, images, calibration):
-    """Export, compare, and only then give it its name; return (path, what is printed). Raises Failure."""
+    """Export, compare, and only then give it its name; return (path, what is printed). Raises RunError."""
 
     def checked(target):
         try:
             export(network, target, to, description, calibration)
             other = opened(target, to)
         except Exception as error:  # the converters and runtimes raise nearly any type
-            raise Failure(f"this network cannot be written as {to}: {first_line(error)}") from error
+            raise RunError(f"this network cannot be written as {to}: {first_line(error)}") from error
         return compare(network, other, images, calibration is not None)
 
     if to == "saved_model":
@@ -160,7 +161,7 @@ def write(network, path, to, description, images, calibration):
             outcome = checked(Path(temporary) / "new")
             path.mkdir(exist_ok=True)
             return (Path(temporary) / "new").rename(new_version(path)), outcome
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         outcome = checked(temporary)
         keep_previous(path)
     return path, outcome
@@ -172,17 +173,17 @@ def size_of(path):
 
 
 def check(args):
-    """Raise UserError for what can be seen to be wrong before TensorFlow is imported."""
+    """Raise UsageError for what can be seen to be wrong before TensorFlow is imported."""
     if args.model.suffix != ".keras":
-        raise UserError(f"--model: {args.model} is no .keras file; name one that train.py wrote")
+        raise UsageError(f"--model: {args.model} is no .keras file; name one that train.py wrote")
     check_model_file(args.model)
     if args.int8 and args.to != "litert":
-        raise UserError("--int8: goes with --to litert alone")
+        raise UsageError("--int8: goes with --to litert alone")
     for module, package in NEEDED[args.to].items():
         if importlib.util.find_spec(module) is None:
-            raise UserError(f"the package {package} is missing: pip install -r extras/requirements-export.txt")
+            raise UsageError(f"the package {package} is missing: pip install -r extras/requirements-export.txt")
     if args.to == "litert" and tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
-        raise UserError("--to litert: needs Keras 3.13 or later, and that Python 3.11 or later")
+        raise UsageError("--to litert: needs Keras 3.13 or later, and that Python 3.11 or later")
 
 
 def work(args):
@@ -190,9 +191,9 @@ def work(args):
     ending = {"litert": "_int8.tflite" if args.int8 else ".tflite", "onnx": ".onnx", "saved_model": "_saved_model"}
     path = args.model.with_name(args.model.stem + ending[args.to])
     if path.is_dir() != (args.to == "saved_model") and path.exists():
-        raise UserError(f"{path}: stands where the export goes; rename it")
-    name, folder = dataset.find(args.data or own_data(args.model))
-    test, training = dataset.load(folder, "test"), dataset.load(folder, "train") if args.int8 else None
+        raise UsageError(f"{path}: stands where the export goes; rename it")
+    name, folder = pipeline.find(args.data or own_data(args.model))
+    test, training = pipeline.load(folder, "test"), pipeline.load(folder, "train") if args.int8 else None
     network, classes, threshold, whole = reader.load_model(args.model)
     images = some_images(test, IMAGES)
     calibration = some_images(training, CALIBRATION) if args.int8 else None

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from digits import reader
-from digits.console import Parser, UserError, check_model_file, progress, run
-from digits.image_file import pictures_in
+from digits.cli import Parser, UsageError, check_model_file, progress, run
+from digits.reading import reader
+from digits.reading.image_file import pictures_in
 
 
 def label(path):
-    """The digit or number that a picture's name says. Raises UserError."""
+    """The digit or number that a picture's name says. Raises UsageError."""
     number, mark, _ = path.name.partition("__")
     if not mark:
-        raise UserError(f"{path}: the name must begin with the digit or number and __, such as 5__mine.png")
+        raise UsageError(f"{path}: the name must begin with the digit or number and __, such as 5__mine.png")
     return number
 
 
@@ -65,10 +65,12 @@ def share(count, total):
 def work(args):
     check_model_file(args.model)
     if not args.folder.is_dir():
-        raise UserError(f"{args.folder}: no such folder; name one with digits/, numbers/ or not-digits/ in it")
+        raise UsageError(f"{args.folder}: no such folder; name one with digits/, numbers/ or not-digits/ in it")
     found = {name: read_each(args.folder / name, args.model) for name in ("digits", "numbers", "not-digits")}
     if not any(found.values()):
-        raise UserError(f"{args.folder}: no pictures in digits/, numbers/ or not-digits/; --help says how to name them")
+        raise UsageError(
+            f"{args.folder}: no pictures in digits/, numbers/ or not-digits/; --help says how to name them"
+        )
     if found["digits"]:
         report_digits(found["digits"])
     if found["numbers"]:

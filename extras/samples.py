@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from digits import strokes
+from digits.data import strokes
 from extras import difficult
 
 FOLDER = Path("samples")

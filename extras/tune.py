@@ -22,8 +22,9 @@ import warnings
 from pathlib import Path
 
 import train
-from digits import dataset, report
-from digits.console import Failure, Parser, UserError, first_line, import_tensorflow, number, run
+from digits import plots
+from digits.cli import Parser, RunError, UsageError, first_line, import_tensorflow, number, run
+from digits.data import pipeline
 
 MINUTES = 60  # that this process takes; the trial that runs then is finished
 EPOCHS = 4  # of each trial
@@ -116,7 +117,7 @@ def objective_of(training, validation, classes, epochs, most_parameters):
 
         try:
             history = train.train(network, training, validation, settings, on_epoch=on_epoch, quiet=True)
-        except Failure:
+        except RunError:
             trial.set_user_attr("diverged", True)
             raise optuna.TrialPruned from None
         return history[-1]["val_accuracy"]
@@ -161,7 +162,7 @@ def announcer(minutes, trials):
 
 
 def open_study(storage, name):
-    """The study of this name, made where it is missing. Raises UserError."""
+    """The study of this name, made where it is missing. Raises UsageError."""
     import optuna
     from sqlalchemy.exc import IntegrityError, OperationalError
 
@@ -187,18 +188,18 @@ def open_study(storage, name):
             )
         except Exception as error:  # whatever SQLAlchemy and the database's driver raise
             if not patience or not isinstance(error, (IntegrityError, OperationalError)):
-                raise UserError(f"--storage: the database cannot be used: {first_line(error)}") from error
+                raise UsageError(f"--storage: the database cannot be used: {first_line(error)}") from error
             time.sleep(patience)  # another process may be making the same tables
 
 
 def begin(study, conditions, epochs):
-    """Note under which conditions the study is made, and what to try first. Raises UserError if they are others."""
+    """Note under which conditions the study is made, and what to try first. Raises UsageError if they are others."""
     before = study.user_attrs.get("conditions")
     if before is None:
         study.set_user_attr("conditions", conditions)
     elif before != conditions:
         what = ", ".join(key for key in conditions if conditions[key] != before.get(key))
-        raise UserError(f"--study: {study.study_name} was begun with another {what}; choose another name")
+        raise UsageError(f"--study: {study.study_name} was begun with another {what}; choose another name")
     first = usual(epochs)
     if not any(t.system_attrs.get("fixed_params") == first and t.state.name != "FAIL" for t in study.trials):
         study.enqueue_trial(first)
@@ -246,10 +247,10 @@ def figure_of(study, trials):
     for axis, key, label in ((size, "parameters", "parameters"), (duration, "seconds", "seconds of training")):
         axis.plot([t.user_attrs[key] for t in in_order], errors, ".")
         axis.set(xlabel=label, xscale="log", title=f"Against {label}")
-        report.label_plainly(axis.xaxis)
+        plots.label_plainly(axis.xaxis)
     for axis in (history, size, duration):
         axis.set(yscale="log", ylabel="validation error, %")
-        report.label_plainly(axis.yaxis)
+        plots.label_plainly(axis.yaxis)
         axis.grid(alpha=0.3)
     return figure
 
@@ -259,12 +260,12 @@ def work(args):
         import optuna
         from sqlalchemy.exc import SQLAlchemyError
     except ModuleNotFoundError as error:
-        raise UserError(f"the package {error.name} is missing: pip install -r extras/requirements-tune.txt") from None
-    name, folder = dataset.find(args.data)
-    images = dataset.load(folder, "train")
-    parts = dataset.hold_out(images, train.VALIDATION_SPLIT)
+        raise UsageError(f"the package {error.name} is missing: pip install -r extras/requirements-tune.txt") from None
+    name, folder = pipeline.find(args.data)
+    images = pipeline.load(folder, "train")
+    parts = pipeline.hold_out(images, train.VALIDATION_SPLIT)
     if not len(parts[1].labels):
-        raise UserError(f"{folder}: VALIDATION_SPLIT in train.py leaves no image to judge by; make it larger")
+        raise UsageError(f"{folder}: VALIDATION_SPLIT in train.py leaves no image to judge by; make it larger")
     study = open_study(args.storage, args.study or f"{name}, {args.epochs} epochs")
     try:
         if args.minutes > 0:
@@ -279,7 +280,7 @@ def work(args):
         if not cause:
             raise
         message = f"--storage: the database failed ({first_line(cause)}); once it works, the same command goes on"
-        raise Failure(message) from error
+        raise RunError(message) from error
     show(study, args, name)
 
 
@@ -287,8 +288,8 @@ def look_for_better(study, classes, parts, args):
     """Try settings until the minutes or the trials are over."""
     print(f"Study '{study.study_name}'; Ctrl-C ends it, and the same command goes on", flush=True)
     import_tensorflow()
-    training, validation = map(dataset.decode, parts)
-    data = dataset.fingerprint(training, validation)
+    training, validation = map(pipeline.decode, parts)
+    data = pipeline.fingerprint(training, validation)
     conditions = {"data": data, "epochs": args.epochs, "ranges": list(map(list, RANGES))}
     begin(study, conditions, args.epochs)
     settings = train.settings_of([f"--epochs={args.epochs}"], None)
@@ -300,7 +301,7 @@ def look_for_better(study, classes, parts, args):
         if "Cannot tell" not in str(error):
             raise
         message = "this process was asleep for a while and another one took its trial over; the same command goes on"
-        raise Failure(message) from error
+        raise RunError(message) from error
 
 
 def show(study, args, name):
@@ -313,13 +314,13 @@ def show(study, args, name):
     print(f"\nThe best of {len(trials):,} finished trials, of {len(study.trials):,} begun:\n\n{best_table(trials)}\n")
     with warnings.catch_warnings():  # what Optuna says of the importance where all trials are equally good
         warnings.simplefilter("ignore")
-        report.save(figure_of(study, trials), FIGURE)
+        plots.save(figure_of(study, trials), FIGURE)
     print(f"Figure: {FIGURE}")
     best = trials[0]
     command = ["--data", args.data or name, *listed(best.user_attrs["flags"]), "--model", "tuned.keras"]
     print(f"python train.py {shlex.join(command)}")
     print(f"Best val_accuracy: {100 * best.value:.2f}% ({best.user_attrs['parameters']:,} parameters)", flush=True)
-    report.show()
+    plots.show()
 
 
 def parse_args(argv):

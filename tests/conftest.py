@@ -14,7 +14,7 @@ import pytest
 matplotlib.use("agg")
 
 import train
-from digits import mnist, relatives, strokes
+from digits.data import mnist, relatives, strokes
 
 PROJECT = Path(__file__).parents[1]
 

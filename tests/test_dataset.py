@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits import dataset
-from digits.console import UserError
+from digits.cli import UsageError
+from digits.data import pipeline
 
 
 def test_a_folder_and_what_systems_leave_in_it(folder):
@@ -15,10 +15,10 @@ def test_a_folder_and_what_systems_leave_in_it(folder):
     (folder / "train" / ".ipynb_checkpoints").mkdir()
     (folder / "train" / "3" / "Thumbs.db").write_bytes(b"x")
     (folder / "train" / "3" / "._00003.png").write_bytes(b"x")
-    images = dataset.load(folder, "train")
+    images = pipeline.load(folder, "train")
     assert images.classes == list("0123456789")
     assert np.bincount(images.labels).tolist() == [30] * 10
-    pixels, label = next(iter(dataset.decode(images).skip(30).as_numpy_iterator()))
+    pixels, label = next(iter(pipeline.decode(images).skip(30).as_numpy_iterator()))
     assert (pixels.shape, pixels.dtype, label) == ((28, 28, 1), np.uint8, 1)
     np.testing.assert_array_equal(pixels[..., 0], np.asarray(Image.open(images.files[30])))
 
@@ -27,8 +27,8 @@ def test_class_names_are_those_of_the_folders(workplace):
     for name in ("b", "äpfel", "a"):
         (workplace / "fruit" / "train" / name).mkdir(parents=True)
         Image.new("L", (28, 28)).save(workplace / "fruit" / "train" / name / "1.png")
-    assert dataset.find("fruit") == ("fruit", dataset.Path("fruit"))
-    assert dataset.load(workplace / "fruit", "train").classes == ["a", "b", "äpfel"]
+    assert pipeline.find("fruit") == ("fruit", pipeline.Path("fruit"))
+    assert pipeline.load(workplace / "fruit", "train").classes == ["a", "b", "äpfel"]
 
 
 BAD_FILES = {
@@ -49,43 +49,43 @@ BAD_FILES = {
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_a_file_that_is_not_such_an_image_is_named(folder, name):
     BAD_FILES[name](folder / "train" / "4" / name)
-    with pytest.raises(UserError) as error:
-        dataset.decode(dataset.load(folder, "train"))
+    with pytest.raises(UsageError) as error:
+        pipeline.decode(pipeline.load(folder, "train"))
     assert str(folder / "train" / "4" / name) in str(error.value)
     assert "28×28" in str(error.value)
 
 
 def test_missing_parts_are_named(folder, workplace):
     (folder / "train" / "x").mkdir()
-    with pytest.raises(UserError, match="train/x: no images"):
-        dataset.load(folder, "train")
-    with pytest.raises(UserError, match="nothing/train: no such folder"):
-        dataset.load(workplace / "nothing", "train")
+    with pytest.raises(UsageError, match="train/x: no images"):
+        pipeline.load(folder, "train")
+    with pytest.raises(UsageError, match="nothing/train: no such folder"):
+        pipeline.load(workplace / "nothing", "train")
     (workplace / "one" / "train" / "a").mkdir(parents=True)
-    with pytest.raises(UserError, match="at least 2"):
-        dataset.load(workplace / "one", "train")
+    with pytest.raises(UsageError, match="at least 2"):
+        pipeline.load(workplace / "one", "train")
 
 
 def test_hold_out_takes_the_same_share_of_each_class(drawn_folder):
-    images = dataset.load(drawn_folder, "train")
-    training, validation = dataset.hold_out(images, 0.1)
+    images = pipeline.load(drawn_folder, "train")
+    training, validation = pipeline.hold_out(images, 0.1)
     assert np.bincount(validation.labels).tolist() == [3] * 10
     assert sorted([*training.files, *validation.files]) == sorted(images.files)
-    np.testing.assert_array_equal(validation.files, dataset.hold_out(images, 0.1)[1].files)
-    assert len(dataset.hold_out(images, 0)[1].labels) == 0
-    assert np.bincount(dataset.hold_out(images, 0.999)[0].labels).tolist() == [1] * 10
+    np.testing.assert_array_equal(validation.files, pipeline.hold_out(images, 0.1)[1].files)
+    assert len(pipeline.hold_out(images, 0)[1].labels) == 0
+    assert np.bincount(pipeline.hold_out(images, 0.999)[0].labels).tolist() == [1] * 10
 
 
 @pytest.fixture(scope="module")
 def decoded(drawn_folder):
-    return dataset.decode(dataset.load(drawn_folder, "train"))
+    return pipeline.decode(pipeline.load(drawn_folder, "train"))
 
 
 def epochs(decoded, seed=0, augment=0.0, first=0, total=2):
     """Batches as arrays, a list for each epoch."""
     batches = [
         (pixels.numpy(), labels.numpy())
-        for pixels, labels in dataset.training_batches(decoded, 64, 3, augment, seed, first, total)
+        for pixels, labels in pipeline.training_batches(decoded, 64, 3, augment, seed, first, total)
     ]
     return [batches[start : start + 5] for start in range(0, len(batches), 5)]
 
@@ -107,7 +107,7 @@ def test_an_epoch_follows_from_seed_and_number_alone(decoded, augment):
     all_three = epochs(decoded, augment=augment, total=3)
     resumed = epochs(decoded, augment=augment, first=2, total=3)
     np.testing.assert_array_equal(all_three[2][3][0], resumed[0][3][0])
-    batches = dataset.training_batches(decoded, 64, 3, augment, 0, 0, 1)
+    batches = pipeline.training_batches(decoded, 64, 3, augment, 0, 0, 1)
     once, again = ([labels.numpy().tolist() for _, labels in batches] for _ in range(2))
     assert once == again
     assert not np.array_equal(all_three[2][3][0], epochs(decoded, seed=1, augment=augment, first=2, total=3)[0][3][0])
@@ -117,78 +117,78 @@ def test_distortion_is_modest_and_grows_with_strength(decoded):
     import tensorflow as tf
 
     pixels = tf.cast(next(iter(decoded.batch(200)))[0], tf.float32)
-    changes = [float(tf.reduce_mean(abs(dataset.distort(pixels, s, (0, 0)) - pixels))) for s in (0.0, 0.1, 0.5, 1.0)]
+    changes = [float(tf.reduce_mean(abs(pipeline.distort(pixels, s, (0, 0)) - pixels))) for s in (0.0, 0.1, 0.5, 1.0)]
     assert changes[0] < 0.01
     assert changes == sorted(changes)
-    ink = tf.reduce_sum(dataset.distort(pixels, 1.0, (0, 1)), (1, 2, 3)) / tf.reduce_sum(pixels, (1, 2, 3))
+    ink = tf.reduce_sum(pipeline.distort(pixels, 1.0, (0, 1)), (1, 2, 3)) / tf.reduce_sum(pixels, (1, 2, 3))
     assert float(tf.reduce_min(ink)) > 0.6 and float(tf.reduce_max(ink)) < 1.5
 
 
 def test_the_fingerprint_tells_data_apart(folder, decoded):
-    same = dataset.fingerprint(dataset.decode(dataset.load(folder, "train")))
-    assert same == dataset.fingerprint(decoded)
+    same = pipeline.fingerprint(pipeline.decode(pipeline.load(folder, "train")))
+    assert same == pipeline.fingerprint(decoded)
     Image.new("L", (28, 28)).save(folder / "train" / "0" / "00000.png")
-    assert same != dataset.fingerprint(dataset.decode(dataset.load(folder, "train")))
+    assert same != pipeline.fingerprint(pipeline.decode(pipeline.load(folder, "train")))
 
 
 def test_shares_are_equal_and_complete(drawn_folder):
-    images = dataset.load(drawn_folder, "train")
-    shares = [dataset.share(images, process, 7) for process in range(7)]
+    images = pipeline.load(drawn_folder, "train")
+    shares = [pipeline.share(images, process, 7) for process in range(7)]
     assert [len(share.labels) for share in shares] == [42] * 7
     assert sorted(path for share in shares for path in share.files) == sorted(images.files[:294])
-    assert dataset.share(images, 0, 1).files.tolist() == images.files.tolist()
+    assert pipeline.share(images, 0, 1).files.tolist() == images.files.tolist()
 
 
 def test_where_images_are_kept(workplace, monkeypatch):
-    images = dataset.Images(["0", "1"], np.zeros(1000, int), np.array(["a.png"] * 1000))
+    images = pipeline.Images(["0", "1"], np.zeros(1000, int), np.array(["a.png"] * 1000))
     folder = workplace / "a.cache"
     for where in ("auto", "disk"):
         folder.mkdir()
         (folder / "old").write_text("left by a run that was killed")
-        with dataset.kept(where, images, folder) as cache:
+        with pipeline.kept(where, images, folder) as cache:
             assert cache == ("" if where == "auto" else folder) and not (folder / "old").exists()
         assert not folder.exists()
-    monkeypatch.setattr(dataset, "free_memory", lambda: 2_000_000)
-    with pytest.raises(KeyboardInterrupt), dataset.kept("auto", images, folder) as cache:
+    monkeypatch.setattr(pipeline, "free_memory", lambda: 2_000_000)
+    with pytest.raises(KeyboardInterrupt), pipeline.kept("auto", images, folder) as cache:
         assert cache == folder
         raise KeyboardInterrupt
     assert not folder.exists()
     drawn = images._replace(files=np.zeros((1000, 28, 28, 1), np.uint8))
-    with dataset.kept("auto", drawn, folder) as cache:
+    with pipeline.kept("auto", drawn, folder) as cache:
         assert cache == ""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with dataset.kept("auto", images, folder) as cache:
+    with pipeline.kept("auto", images, folder) as cache:
         assert cache is None
-    with pytest.raises(UserError, match="--cache"), dataset.kept("disk", images, folder):
+    with pytest.raises(UsageError, match="--cache"), pipeline.kept("disk", images, folder):
         pass
-    assert dataset.free_memory() > 0
+    assert pipeline.free_memory() > 0
 
 
 def test_what_is_kept_on_disk_takes_the_room_that_is_asked_for(drawn_folder, workplace):
-    images = dataset.load(drawn_folder, "train")
+    images = pipeline.load(drawn_folder, "train")
     images = images._replace(files=np.tile(images.files, 10), labels=np.tile(images.labels, 10))
-    with dataset.kept("disk", images, workplace / "a.cache") as cache:
-        decoded = dataset.decode(images, cache / "training")
-        assert sum(path.stat().st_size for path in cache.iterdir()) <= 3000 * dataset.IMAGE_BYTES
+    with pipeline.kept("disk", images, workplace / "a.cache") as cache:
+        decoded = pipeline.decode(images, cache / "training")
+        assert sum(path.stat().st_size for path in cache.iterdir()) <= 3000 * pipeline.IMAGE_BYTES
     assert len(decoded) == 3000
 
 
 def test_more_images_than_are_shuffled_at_once(decoded, drawn_folder, monkeypatch):
     """They come in random order, those that are added among the others; the rest does not change."""
-    images = dataset.load(drawn_folder, "train")
-    assert (np.diff(dataset.hold_out(images, 0.1)[0].labels) >= 0).all()
+    images = pipeline.load(drawn_folder, "train")
+    assert (np.diff(pipeline.hold_out(images, 0.1)[0].labels) >= 0).all()
     pixels, labels = np.full((100, 28, 28, 1), 7, np.uint8), np.full(100, 7)
-    few = [bool((image == 7).all()) for image, _ in dataset.with_more(decoded, pixels, labels).as_numpy_iterator()]
+    few = [bool((image == 7).all()) for image, _ in pipeline.with_more(decoded, pixels, labels).as_numpy_iterator()]
     assert few == [False] * 300 + [True] * 100
-    monkeypatch.setattr(dataset, "SHUFFLED", 50)
-    training, _ = dataset.hold_out(images, 0.1)
-    assert sorted(training.files) == sorted(set(images.files) - set(dataset.hold_out(images, 0.1)[1].files))
+    monkeypatch.setattr(pipeline, "SHUFFLED", 50)
+    training, _ = pipeline.hold_out(images, 0.1)
+    assert sorted(training.files) == sorted(set(images.files) - set(pipeline.hold_out(images, 0.1)[1].files))
     assert np.bincount(training.labels[:90], minlength=10).max() < 30
-    mixed = dataset.with_more(decoded, pixels, labels)
+    mixed = pipeline.with_more(decoded, pixels, labels)
     many = [bool((image == 7).all()) for image, _ in mixed.as_numpy_iterator()]
     assert len(mixed) == len(many) == 400 and sum(many) == 100 and 15 < sum(many[:100]) < 35
-    twice = dataset.with_more(decoded, pixels[:50], labels[:50], times=2)
+    twice = pipeline.with_more(decoded, pixels[:50], labels[:50], times=2)
     assert sum(bool((image == 7).all()) for image, _ in twice.as_numpy_iterator()) == 100 and len(twice) == 400
-    monkeypatch.setattr(dataset, "SHUFFLED", 350)  # the images themselves fit, and are in the order of their classes
-    labels_of = [int(label) for _, label in dataset.with_more(decoded, pixels, labels).as_numpy_iterator()]
+    monkeypatch.setattr(pipeline, "SHUFFLED", 350)  # the images themselves fit, and are in the order of their classes
+    labels_of = [int(label) for _, label in pipeline.with_more(decoded, pixels, labels).as_numpy_iterator()]
     assert len(labels_of) == 400 and np.bincount(labels_of[:120], minlength=10)[:7].max() < 30

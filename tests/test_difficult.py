@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from digits import reader, strokes
+from digits.data import strokes
+from digits.reading import reader
 from extras import difficult
 
 

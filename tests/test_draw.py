@@ -20,7 +20,7 @@ from PIL import Image
 
 import draw
 import predict
-from digits import service
+from digits.web import service
 from tests.conftest import PROJECT
 
 FIVE = (PROJECT / "samples" / "5.png").read_bytes()

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import evaluate
-from digits import dataset, model
+from digits import model
+from digits.data import pipeline
 from tests.conftest import PROJECT, one_line
 
 
@@ -89,7 +90,7 @@ def test_a_model_without_json_has_the_classes_0_to_9(trained, drawn_folder, work
 
 def test_drawn_digits_where_mnist_cannot_be_had(shipped, monkeypatch, capsys, workplace):
     """In a fresh clone without MNIST there is only mnist_cnn.keras; after train.py there is drawn_cnn.keras."""
-    monkeypatch.setattr(dataset, "DRAWN", {"train": (200, 1), "test": (50, 2)})
+    monkeypatch.setattr(pipeline, "DRAWN", {"train": (200, 1), "test": (50, 2)})
     shutil.copy(shipped, "mnist_cnn.keras")
     assert evaluate.main(["--json"]) == 0
     out, err = capsys.readouterr()

@@ -11,8 +11,9 @@ import pytest
 
 import evaluate
 import predict
-from digits import exported, model, reader
-from digits.console import UserError
+from digits import model
+from digits.cli import UsageError
+from digits.reading import reader, runtimes
 from extras import export
 from tests.conftest import PROJECT
 from tests.test_evaluate import flags as data_and_model
@@ -118,8 +119,8 @@ def test_a_replaced_export_is_kept(shipped, workplace, capsys):
 
 def test_what_answers_otherwise_is_not_kept(shipped, workplace, monkeypatch, capsys):
     shutil.copy(shipped, "m.keras")
-    call = exported.Exported.__call__
-    monkeypatch.setattr(exported.Exported, "__call__", lambda self, pixels: call(self, pixels[:, ::-1]))
+    call = runtimes.Exported.__call__
+    monkeypatch.setattr(runtimes.Exported, "__call__", lambda self, pixels: call(self, pixels[:, ::-1]))
     assert export.main(["--model", "m.keras", "--to", "litert"]) == 1
     assert "does not answer as the model does" in capsys.readouterr().err
     assert [path.name for path in workplace.iterdir()] == ["m.keras"]
@@ -189,8 +190,8 @@ def test_numbers_that_are_not_float32_are_refused(workplace, shipped):
     converter.representative_dataset = lambda: ([np.zeros((1, 28, 28, 3), np.float32)] for _ in range(2))
     converter.inference_input_type = converter.inference_output_type = tf.uint8
     (workplace / "whole.tflite").write_bytes(converter.convert())
-    with pytest.raises(UserError, match=r"whole\.tflite"):
-        exported.Exported(workplace / "whole.tflite")
+    with pytest.raises(UsageError, match=r"whole\.tflite"):
+        runtimes.Exported(workplace / "whole.tflite")
 
 
 def test_onnx_files_of_others_that_cannot_be_used_are_refused(files, workplace):
@@ -204,8 +205,8 @@ def test_onnx_files_of_others_that_cannot_be_used_are_refused(files, workplace):
         else:
             tensor.elem_type = change
         onnx.save(graph, f"{name}.onnx")
-        with pytest.raises(UserError, match=rf"{name}\.onnx: damaged"):
-            exported.Exported(f"{name}.onnx")
+        with pytest.raises(UsageError, match=rf"{name}\.onnx: damaged"):
+            runtimes.Exported(f"{name}.onnx")
 
 
 def test_other_files_inside_a_tflite_file_do_no_harm(files, workplace):
@@ -218,7 +219,7 @@ def test_other_files_inside_a_tflite_file_do_no_harm(files, workplace):
     assert reader.load_model(with_labels).classes == list("0123456789")
     with zipfile.ZipFile(with_labels, "a") as archive:
         archive.writestr("digits.json", json.dumps({"classes": ["a", "b"]}))
-    with pytest.raises(UserError, match=r"labels\.tflite: does not name the 10 classes.*export it again"):
+    with pytest.raises(UsageError, match=r"labels\.tflite: does not name the 10 classes.*export it again"):
         reader.load_model(with_labels)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits import console
+from digits import cli
 from extras import accuracy, bench, difficult, handwriting, samples
 from tests.conftest import PROJECT, one_line
 
@@ -90,7 +90,7 @@ def test_bench_knows_its_parts(capsys):
 def test_bench_keeps_what_it_measured_before_a_part_failed(small_bench, monkeypatch, capsys):
     def part(table, args):
         table.add("a", "s", [1.0, 3.0])
-        raise console.Failure("no more")
+        raise cli.RunError("no more")
 
     monkeypatch.setitem(bench.PARTS, "draw", part)
     assert bench.main(["draw", "--json"]) == 1

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits import dataset, mnist
-from digits.console import UserError
+from digits.cli import UsageError
+from digits.data import mnist, pipeline
 
 
 def idx(array):
@@ -52,7 +52,7 @@ def check_made(folder, files):
 @pytest.mark.parametrize("compress", [True, False])
 def test_idx_files(files, workplace, monkeypatch, compress):
     monkeypatch.setenv("MNIST_DIR", str(put(workplace / "idx", files, compress)))
-    assert dataset.find("mnist") == ("mnist", dataset.MNIST_FOLDER)
+    assert pipeline.find("mnist") == ("mnist", pipeline.MNIST_FOLDER)
     check_made(workplace / "Mnist_dataset", files)
 
 
@@ -89,15 +89,15 @@ def spoil(folder, name):
 def test_an_unusable_mnist_dir_is_an_error(files, workplace, monkeypatch, how):
     spoil(put(workplace / "idx", files), how)
     monkeypatch.setenv("MNIST_DIR", str(workplace / "idx"))
-    with pytest.raises(UserError, match=r"MNIST_DIR: .*t10k-labels-idx1-ubyte"):
-        dataset.find(None)
+    with pytest.raises(UsageError, match=r"MNIST_DIR: .*t10k-labels-idx1-ubyte"):
+        pipeline.find(None)
     assert not list(workplace.glob("Mnist_dataset*"))
 
 
 def test_mnist_dir_that_is_no_folder(workplace, monkeypatch):
     monkeypatch.setenv("MNIST_DIR", str(workplace / "nowhere"))
-    with pytest.raises(UserError, match="nowhere is not a folder"):
-        dataset.find(None)
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
+        pipeline.find(None)
 
 
 class Mirror(BaseHTTPRequestHandler):
@@ -176,18 +176,18 @@ def test_npz_mirror(server, files, workplace, monkeypatch):
 def test_when_nothing_answers(server, workplace, monkeypatch, capsys):
     monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/silent/", f"{server}/stalls/", f"{server}/silent/mnist.npz"))
     start = time.monotonic()
-    assert dataset.find(None) == ("drawn", None)
+    assert pipeline.find(None) == ("drawn", None)
     assert time.monotonic() - start < 3
     assert "using drawn digits" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"(?s)MNIST_DIR.*--data drawn") as error:
-        dataset.find("mnist")
+    with pytest.raises(UsageError, match=r"(?s)MNIST_DIR.*--data drawn") as error:
+        pipeline.find("mnist")
     assert "\n" not in str(error.value)
     assert not list(workplace.glob("Mnist_dataset*"))
 
 
 SLOW_MAKING = """
 import hashlib, time
-from digits import mnist
+from digits.data import mnist
 mnist.SHA256 = {name: hashlib.sha256(open(f"idx/{name}", "rb").read()).hexdigest() for name in mnist.SHA256}
 def slowly(items, label):
     for item in items:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from digits import model
-from digits.console import UserError
+from digits.cli import UsageError
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def strange_layer(path):
 def test_files_that_are_refused(tmp_path, write, message):
     path = tmp_path / "model.keras"
     write(path)
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(UsageError, match=message) as error:
         model.load(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -137,5 +137,5 @@ def test_truncated_model(tmp_path):
     path = tmp_path / "model.keras"
     model.save(model.build("dense64"), path)
     path.write_bytes(path.read_bytes()[:100_000])
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UsageError, match="damaged"):
         model.load(path)

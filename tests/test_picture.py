@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits import strokes
-from digits.image_file import PictureError, count_pages, open_picture
-from digits.picture import MOST_PIECES, _seams, centre, find_digits, pen_width, take_apart, without_lines
+from digits.data import strokes
+from digits.reading.image_file import PictureError, count_pages, open_picture
+from digits.reading.segmentation import MOST_PIECES, _seams, centre, find_digits, pen_width, take_apart, without_lines
 
 
 def five(size=200):

@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 import predict
-from digits import reader, report, strokes
-from digits.variety import SIGNS
+from digits import plots
+from digits.data import strokes
+from digits.data.handwriting import SIGNS
+from digits.reading import reader
 from extras import difficult
 from tests.conftest import PROJECT
 
@@ -53,7 +55,7 @@ def lines_of(capsys):
 
 
 def test_json(with_model, capsys, monkeypatch):
-    monkeypatch.setattr(report, "prediction_figure", None)  # would be called for a figure
+    monkeypatch.setattr(plots, "prediction_figure", None)  # would be called for a figure
     Image.new("L", (30, 30), 255).save("blank.png")
     assert predict.main(["--json", "samples/5.png", "blank.png"]) == 0
     five, blank = lines_of(capsys)
@@ -293,11 +295,11 @@ def test_wrong_pictures_are_known_before_tensorflow_is_imported(with_model):
 
 
 def test_the_figure_shows_what_was_read(with_model, monkeypatch):
-    from digits import report
+    from digits import plots
 
     figures = []
-    draw = report.prediction_figure
-    monkeypatch.setattr(report, "prediction_figure", lambda rows: figures.append(draw(rows)) or figures[0])
+    draw = plots.prediction_figure
+    monkeypatch.setattr(plots, "prediction_figure", lambda rows: figures.append(draw(rows)) or figures[0])
     assert predict.main(["samples/5.png"]) == 0
     left, middle, right = figures[0].axes
     assert left.images[0].get_array().shape == (320, 240, 3)

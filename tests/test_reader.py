@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits import console, reader
-from digits.picture import Candidate
-from digits.reader import read
+from digits import cli
+from digits.reading import reader
+from digits.reading.reader import read
+from digits.reading.segmentation import Candidate
 from tests.conftest import PROJECT
 
 FIVE = PROJECT / "samples" / "5.png"
@@ -86,7 +87,7 @@ def test_the_import_of_tensorflow_leaves_the_garbage_collection_as_it_was():
         for before in (gc.enable, gc.disable):
             before()
             was = gc.isenabled()
-            with console.no_garbage_collection():
+            with cli.no_garbage_collection():
                 assert not gc.isenabled()
             assert gc.isenabled() == was and gc.get_freeze_count() == 0
     finally:

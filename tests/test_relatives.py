@@ -13,8 +13,9 @@ from PIL import Image
 import evaluate
 import predict
 import train
-from digits import dataset, mnist, reader, relatives, strokes
-from digits.console import UserError
+from digits.cli import UsageError
+from digits.data import mnist, pipeline, relatives, strokes
+from digits.reading import reader
 from extras import difficult
 from tests.test_mnist import idx
 
@@ -48,10 +49,10 @@ def test_each_kind_becomes_a_folder(name, workplace, monkeypatch):
     contents, truth = files_of(name)
     relative = relatives.RELATIVES[name]
     monkeypatch.setenv(relative.variable, str(put(workplace / "idx", contents)))
-    found, folder = dataset.find(name)
+    found, folder = pipeline.find(name)
     assert (found, folder) == (name, relatives.folder_of(name))
     for split, (pixels, labels) in truth.items():
-        images = dataset.load(folder, split)
+        images = pipeline.load(folder, split)
         assert images.classes == relative.classes
         assert images.whole == (name == "fashion")
         assert np.bincount(images.labels).tolist() == np.bincount(labels).tolist()
@@ -152,8 +153,8 @@ def test_without_a_source(workplace, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1 and "KMNIST_DIR" in err and "Kmnist_dataset" in err
     monkeypatch.setenv("KMNIST_DIR", "nowhere")
-    with pytest.raises(UserError, match="KMNIST_DIR: nowhere"):
-        dataset.find("kmnist")
+    with pytest.raises(UsageError, match="KMNIST_DIR: nowhere"):
+        pipeline.find("kmnist")
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -195,11 +196,11 @@ def test_download_of_four_files(server, workplace, monkeypatch):
     put(other, {name: data[:-1] + b"\7" for name, data in contents.items()})
     sums = tuple(md5(good / f"{name}.gz") for name in contents)
     serve("fashion", monkeypatch, mirrors=(f"{server}/none/", f"{server}/other/", f"{server}/good/"), md5=sums)
-    assert dataset.find("fashion")[1].is_dir()
+    assert pipeline.find("fashion")[1].is_dir()
     assert Quiet.asked[:2] == ["/none/train-images-idx3-ubyte.gz", "/other/train-images-idx3-ubyte.gz"]
     serve("kmnist", monkeypatch, mirrors=(f"{server}/other/",), md5=sums)
-    with pytest.raises(UserError, match="wrong checksum"):
-        dataset.find("kmnist")
+    with pytest.raises(UsageError, match="wrong checksum"):
+        pipeline.find("kmnist")
 
 
 def test_the_archive_of_emnist_is_downloaded_once(server, workplace, monkeypatch):
@@ -211,19 +212,19 @@ def test_the_archive_of_emnist_is_downloaded_once(server, workplace, monkeypatch
     for name in ("emnist-digits", "emnist-letters", "emnist-balanced"):
         serve(name, monkeypatch, mirrors=(f"{server}/gzip.zip",), md5=(md5(path),))
     for name in ("emnist-digits", "emnist-letters"):
-        assert dataset.find(name)[1].is_dir()
+        assert pipeline.find(name)[1].is_dir()
     assert Quiet.asked == ["/gzip.zip"]
-    with pytest.raises(UserError, match="emnist-balanced-train-images"):  # this archive has it not
-        dataset.find("emnist-balanced")
+    with pytest.raises(UsageError, match="emnist-balanced-train-images"):  # this archive has it not
+        pipeline.find("emnist-balanced")
     monkeypatch.setenv("EMNIST_DIR", str(workplace / "served"))  # the archive as one has downloaded it oneself
     (workplace / "elsewhere").mkdir()
     monkeypatch.chdir(workplace / "elsewhere")
-    assert dataset.find("emnist-letters")[1].is_dir()
+    assert pipeline.find("emnist-letters")[1].is_dir()
 
 
 def test_an_archive_that_is_another_is_not_kept(server, workplace, monkeypatch):
     (workplace / "served" / "gzip.zip").write_bytes(b"<html>moved</html>")
     serve("emnist-letters", monkeypatch, mirrors=(f"{server}/gzip.zip",))
-    with pytest.raises(UserError, match="wrong checksum"):
-        dataset.find("emnist-letters")
+    with pytest.raises(UsageError, match="wrong checksum"):
+        pipeline.find("emnist-letters")
     assert not [path for path in mnist.keras_cache().iterdir()]

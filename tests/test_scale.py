@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from digits import strokes
+from digits.data import strokes
 from tests.conftest import PROJECT
 
 pytest.importorskip("ray", reason="ray is not installed: pip install -r extras/requirements-ray.txt")

@@ -5,7 +5,7 @@ import re
 import shutil
 
 import evaluate
-from digits.reader import read
+from digits.reading.reader import read
 from extras import handwriting as handwriting_script
 from tests.conftest import PROJECT
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from digits import strokes
+from digits.data import strokes
 
 
 def test_same_seed_same_digits():

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import train
-from digits import dataset, model, reader, report, strokes, variety
+from digits import model, plots
+from digits.data import handwriting, pipeline, strokes
+from digits.reading import reader
 from tests.conftest import PROJECT, TRAINING, one_line
 
 
@@ -255,9 +257,9 @@ def test_batch_size_peak_rate_and_strength_follow_from_the_epochs():
 
 
 def test_drawn_digits_where_mnist_cannot_be_had(monkeypatch, capsys):
-    from digits import dataset
+    from digits.data import pipeline
 
-    monkeypatch.setattr(dataset, "DRAWN", {"train": (200, 1), "test": (50, 2)})
+    monkeypatch.setattr(pipeline, "DRAWN", {"train": (200, 1), "test": (50, 2)})
     assert train.main(["--epochs", "1"]) == 0
     captured = capsys.readouterr()
     assert [line for line in captured.err.splitlines() if "using drawn digits" in line]
@@ -267,7 +269,7 @@ def test_drawn_digits_where_mnist_cannot_be_had(monkeypatch, capsys):
 
 def test_real_mnist_in_one_epoch(mnist_dir, workplace, monkeypatch):
     """The whole chain on real images: IDX files, PNG folder, training, test."""
-    from digits import mnist
+    from digits.data import mnist
 
     monkeypatch.setenv("MNIST_DIR", str(mnist_dir))
     find = mnist._find
@@ -286,23 +288,23 @@ def test_the_confidence_is_calibrated():
     network = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10, activation="softmax")])
     network.layers[0].set_weights([3 * np.eye(10, dtype=np.float32), np.zeros(10, np.float32)])  # far too sure
     logits = np.log(truth).astype(np.float32)
-    before = report.calibration_error(labels, np.asarray(network(logits)))
+    before = plots.calibration_error(labels, np.asarray(network(logits)))
     temperature = train.calibrate(network, np.asarray(network(logits)), labels)
-    after = report.calibration_error(labels, np.asarray(network(logits)))
+    after = plots.calibration_error(labels, np.asarray(network(logits)))
     assert temperature == pytest.approx(2.5, abs=0.6) and after < before / 4
 
 
 def test_variety_and_the_threshold():
     images = 60
-    training = dataset.from_pixels(*strokes.draw(images, seed=1))
+    training = pipeline.from_pixels(*strokes.draw(images, seed=1))
     mixed = train.with_variety(training, list("0123456789"), 0.5, 0)
     assert train.with_variety(training, list("abcdefghij"), 0.5, 0) is training
     labels = [int(label) for _, label in mixed.as_numpy_iterator()]
-    assert len(labels) == images + 30 + 15 and labels.count(variety.NOT_A_DIGIT) == 15
+    assert len(labels) == images + 30 + 15 and labels.count(handwriting.NON_DIGIT) == 15
     pixels, labels = strokes.draw(200, seed=2)
     network = model.build("dense64")
     network.layers[-1].set_weights([5 * weights for weights in network.layers[-1].get_weights()])
-    _, threshold = train.validated(network, dataset.from_pixels(pixels, labels), labels, list("0123456789"))
+    _, threshold = train.validated(network, pipeline.from_pixels(pixels, labels), labels, list("0123456789"))
     scores = reader.digit_score(reader.predict(network, pixels))
     assert (scores >= threshold).mean() == pytest.approx(train.KEPT, abs=0.01)
 

@@ -118,7 +118,7 @@ def test_interrupted_and_continued(unreal, drawn_folder, monkeypatch, capsys):
 
 def test_a_training_that_diverges_is_a_bad_trial(unreal, drawn_folder, monkeypatch, capsys):
     def diverge(*arguments, **options):
-        raise train.Failure("the training diverged")
+        raise train.RunError("the training diverged")
 
     monkeypatch.setattr(train, "train", diverge)
     flags = ["--data", str(drawn_folder), "--most-parameters", "100000000"]

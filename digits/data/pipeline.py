@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from digits import mnist, relatives, strokes
-from digits.console import UserError, import_tensorflow, native_log_held, progress
+from digits.cli import UsageError, hold_native_log, import_tensorflow, progress
+from digits.data import mnist, relatives, strokes
 from digits.machine import free_memory
 
 MNIST_FOLDER = Path("Mnist_dataset")
@@ -54,7 +54,7 @@ def find(data):
     """Return (name, folder) of a data set; the folder of drawn digits is None.
 
     data: "mnist" or one of its relatives (made where it is missing), "drawn", a folder with train/ and test/, or None
-    for MNIST with drawn digits in its place where it cannot be had. Raises UserError.
+    for MNIST with drawn digits in its place where it cannot be had. Raises UsageError.
     """
     name, folder = name_and_folder(data)
     if data not in (None, "mnist", *relatives.RELATIVES) or folder.is_dir():
@@ -68,21 +68,21 @@ def find(data):
     except mnist.Unavailable as error:
         if data is not None:
             variable = "MNIST_DIR" if name == "mnist" else relatives.RELATIVES[name].variable
-            raise UserError(
+            raise UsageError(
                 f"{folder}/ is missing and {name} cannot be had ({error}); put its four IDX files "
                 f"into a folder and set {variable} to it, or train on drawn digits with --data drawn"
             ) from error
         print("MNIST cannot be had here (--data mnist says why): using drawn digits, as --data drawn", file=sys.stderr)
         return "drawn", None
     except ValueError as error:
-        raise UserError(str(error)) from error
+        raise UsageError(str(error)) from error
 
 
 def load(folder, split):
     """Return the Images of a split, "train" or "test", of a folder, or of drawn digits for None.
 
     The classes are called like their folders, or as dataset.json says, which is in the folder of a relative of MNIST:
-    {"classes": {folder: name, ...}, "whole": true or false}. Raises UserError.
+    {"classes": {folder: name, ...}, "whole": true or false}. Raises UsageError.
     """
     if folder is None:
         pixels, labels = strokes.draw(*DRAWN[split])
@@ -90,27 +90,27 @@ def load(folder, split):
     names, whole = _about(folder / "dataset.json")
     folder = folder / split
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; a data set has train/<class>/*.png and test/<class>/*.png")
+        raise UsageError(f"{folder}: no such folder; a data set has train/<class>/*.png and test/<class>/*.png")
     paths = {
         name: [f"{folder / name}{os.sep}{file}" for file in _entries(folder / name)]
         for name in _entries(folder)
         if (folder / name).is_dir()
     }
     if len(paths) < 2:
-        raise UserError(f"{folder}: found {len(paths)} class folders; at least 2 are needed, one for each class")
+        raise UsageError(f"{folder}: found {len(paths)} class folders; at least 2 are needed, one for each class")
     names = names or {name: name for name in paths}
     for name, found in paths.items():
         if name not in names:
-            raise UserError(f"{folder / name}: dataset.json does not name this class; add it, or delete the folder")
+            raise UsageError(f"{folder / name}: dataset.json does not name this class; add it, or delete the folder")
         if not found:
-            raise UserError(f"{folder / name}: no images in it; add some, or delete the folder")
+            raise UsageError(f"{folder / name}: no images in it; add some, or delete the folder")
     files = [path for name in names for path in paths.get(name, [])]
     labels = np.repeat(np.arange(len(names)), [len(paths.get(name, [])) for name in names])
     return Images(list(names.values()), labels, np.array(files), whole)
 
 
 def _about(path):
-    """What a dataset.json says, classes and whole; nothing where there is none. Raises UserError."""
+    """What a dataset.json says, classes and whole; nothing where there is none. Raises UsageError."""
     if not path.exists():
         return {}, False
     try:
@@ -119,7 +119,7 @@ def _about(path):
         if not all(isinstance(name, str) for name in names.values()) or len(set(names.values())) < len(names):
             raise ValueError("two classes have the same name, or one has none")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: damaged ({error}); it must be as digits/dataset.py says, or be deleted") from error
+        raise UsageError(f"{path}: damaged ({error}); it must be as digits/dataset.py says, or be deleted") from error
     return names, whole
 
 
@@ -157,7 +157,7 @@ def kept(where, images, folder):
     """Yield what decode() takes as its cache: "" for memory, None for no cache, `folder` for disk, removed at the end.
 
     where: "memory", "none", "disk", or "auto": memory where the images take little of what is free, else disk, which is
-    as fast, if it has room. Raises UserError if it has none for "disk".
+    as fast, if it has room. Raises UsageError if it has none for "disk".
     """
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     count = len(images.labels) if images.files.ndim == 1 else 0  # pixels are there already
@@ -170,7 +170,7 @@ def kept(where, images, folder):
         yield "" if where == "memory" else None
         return
     if room < needed:
-        raise UserError(f"--cache disk: no room for {count:,} images beside {folder}; make some, or use --cache none")
+        raise UsageError(f"--cache disk: no room for {count:,} images beside {folder}; make some, or use --cache none")
     folder.mkdir()
     try:
         yield folder
@@ -182,7 +182,7 @@ def decode(images, cache=""):
     """Return a tf.data.Dataset of (uint8 28×28×1, int64 label), all of them read once and decoded in parallel.
 
     cache: the file in which the decoded images are kept; "": they are kept in memory; None: they are not kept.
-    Raises UserError for a file that is not a 28×28 8-bit grey PNG.
+    Raises UsageError for a file that is not a 28×28 8-bit grey PNG.
     """
     import_tensorflow()
     import tensorflow as tf
@@ -198,13 +198,13 @@ def decode(images, cache=""):
     batches = dataset.map(decode_png, num_parallel_calls=os.cpu_count()).batch(KEPT_TOGETHER)
     if cache is not None:
         batches = batches.cache(str(cache))
-    with native_log_held():  # an error that is reported here in one line is logged there in ten
+    with hold_native_log():  # an error that is reported here in one line is logged there in ten
         try:
             for _ in progress(batches, "Reading images", total=len(batches)):
                 pass
         except tf.errors.OpError as error:
             _name_the_bad_file(images.files)
-            raise UserError(f"reading the images failed: {error.message}") from error
+            raise UsageError(f"reading the images failed: {error.message}") from error
     return batches.unbatch().apply(tf.data.experimental.assert_cardinality(len(images.labels)))
 
 
@@ -225,7 +225,7 @@ def _name_the_bad_file(paths):
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             header, found = b"", "not an image, or a damaged one"
         if header != PNG_28_28_GREY:
-            raise UserError(f"{path}: {found}; every file must be a 28×28 8-bit grey PNG (mode L)")
+            raise UsageError(f"{path}: {found}; every file must be a 28×28 8-bit grey PNG (mode L)")
 
 
 def fingerprint(*datasets):

@@ -1,6 +1,6 @@
 """The front door for other programs: which digit is in this picture?
 
->>> from digits.reader import read
+>>> from digits.reading.reader import read
 >>> reading = read("samples/5.png", "mnist_cnn.keras")
 >>> reading.prediction, reading.confidence
 """
@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from digits import exported
-from digits.console import UserError, check_model_file, import_tensorflow
-from digits.image_file import MOST_PIXELS, WORKING_PIXELS, PictureError, open_picture
-from digits.picture import as_one_image, find_digits
+from digits.cli import UsageError, check_model_file, import_tensorflow
+from digits.reading import runtimes
+from digits.reading.image_file import MOST_PIXELS, WORKING_PIXELS, PictureError, open_picture
+from digits.reading.segmentation import as_one_image, find_digits
 
 SMALL_WRITING = 40  # pixels; where ink is no higher, or none is found, a picture that was reduced is reduced less
 FINE_PIXELS = 4_000_000  # to this
@@ -226,7 +226,7 @@ def sees_whole(model):
     if not isinstance(model, (str, Path)):
         return False
     path = Path(model)
-    return load_model(path).whole if path.suffix in exported.SUFFIXES else _beside(path)[2]
+    return load_model(path).whole if path.suffix in runtimes.SUFFIXES else _beside(path)[2]
 
 
 def load_model(path):
@@ -243,9 +243,9 @@ def load_model(path):
 @lru_cache(maxsize=4)
 def _load_model(path, *times):
     where, again = path.with_suffix(".json"), "train it again"
-    if path.suffix in exported.SUFFIXES:
+    if path.suffix in runtimes.SUFFIXES:
         check_model_file(path)
-        network = exported.Exported(path)
+        network = runtimes.Exported(path)
         if network.description:
             where, again = path, "export it again"
             classes, threshold, whole = _about(network.description, where)
@@ -261,7 +261,7 @@ def _load_model(path, *times):
     if classes is None:
         classes = usual_names(count)
     if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
-        raise UserError(f"{where}: does not name the {count} classes of the model; {again}")
+        raise UsageError(f"{where}: does not name the {count} classes of the model; {again}")
     return Model(network, classes, threshold, whole)
 
 
@@ -273,7 +273,7 @@ def _beside(path):
     try:
         return _about(description.read_text(encoding="utf-8"), description)
     except (OSError, UnicodeError) as error:
-        raise UserError(f"{description}: damaged ({error}); delete it, or train the model again") from error
+        raise UsageError(f"{description}: damaged ({error}); delete it, or train the model again") from error
 
 
 def _about(text, where):
@@ -281,7 +281,7 @@ def _about(text, where):
         about = json.loads(text)
         return about["classes"], float(about.get("threshold", USUAL_THRESHOLD)), bool(about.get("whole"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{where}: damaged ({error}); delete it, or make the model again") from error
+        raise UsageError(f"{where}: damaged ({error}); delete it, or make the model again") from error
 
 
 def usual_names(count):
@@ -291,7 +291,7 @@ def usual_names(count):
 
 def predict(network, images):
     """Probabilities, float32 N×classes, for images, uint8 N×28×28×1."""
-    run = network if isinstance(network, exported.Exported) else _compiled(network)
+    run = network if isinstance(network, runtimes.Exported) else _compiled(network)
     blocks = []
     for start in range(0, len(images), BLOCK):  # so that a page full of writing does not fill the memory
         pixels = images[start : start + BLOCK].astype(np.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from digits.console import UserError
+from digits.cli import UsageError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 FORMATS = "PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "ICO", "TGA", "PCX"  # EPS would be executed
@@ -16,7 +16,7 @@ Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses what has twice as ma
 WORKING_PIXELS = 750_000  # larger pictures are reduced to about this, which still leaves a small digit large enough
 
 
-class PictureError(UserError):
+class PictureError(UsageError):
     """The picture cannot be read; the message says why, in one line."""
 
 

@@ -9,7 +9,7 @@ Burges, http://yann.lecun.com/exdb/mnist/).
 
 import numpy as np
 
-from digits.console import progress
+from digits.cli import progress
 
 # How often each form is written, then its strokes: control points in percent of the square, x right, y down.
 # Strokes that share a point stay joined.

@@ -5,7 +5,7 @@ Matplotlib is imported where a figure is drawn: a program that asks for JSON doe
 
 import numpy as np
 
-from digits.console import whole_file
+from digits.cli import atomic_write
 
 MOST_COLUMNS = 20  # classes of which the confusion matrix is printed
 MOST_BARS = 12  # of more classes, the likeliest are shown
@@ -173,14 +173,14 @@ def steps_figure(rows):
     """A row for each (picture, Reading, title): each step from the picture to what the network saw."""
     from matplotlib import pyplot as plt
 
-    from digits import picture
+    from digits.reading import segmentation
 
     titles = ("ink, without the light", "strokes", "without lines", "pieces", "what the network sees")
     figure, axes = plt.subplots(
         len(rows), 1 + len(titles), figsize=(13, 2.2 * len(rows) + 0.3), squeeze=False, layout="constrained"
     )
     for line, (pixels, reading, title) in zip(axes, rows, strict=True):
-        steps = picture.take_apart(pixels)
+        steps = segmentation.take_apart(pixels)
         pieces = np.where(steps.pieces > 0, 1 + (steps.pieces - 1) % 9, np.nan)
         seen = [digit.image[..., 0] for digit in reading.digits[:9]]
         if not seen and reading.image is not None:
@@ -219,7 +219,7 @@ def label_plainly(axis):
 
 def save(figure, path):
     """Write a figure to a PNG file, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from digits.console import UserError, first_line, native_log_held
+from digits.cli import UsageError, first_line, hold_native_log
 
 DESCRIPTION = "digits.json"  # member of a .tflite file, key of an .onnx file's metadata
 SUFFIXES = (".tflite", ".onnx")
@@ -20,21 +20,21 @@ class Exported:
     """A network that is called like a Keras model: float32 n×28×28×channels, 0-255 -> float32 n×classes."""
 
     def __init__(self, path):
-        """Raises UserError for a file that cannot be used, or if its runtime is not installed."""
+        """Raises UsageError for a file that cannot be used, or if its runtime is not installed."""
         path = Path(path)
         runtime, package = (_litert, "ai-edge-litert") if path.suffix == ".tflite" else (_onnx, "onnxruntime")
         try:
-            with native_log_held():  # the runtimes log that they start
+            with hold_native_log():  # the runtimes log that they start
                 self.run, takes, self.description = runtime(path)
                 if takes not in ((28, 28, 1), (28, 28, 3)):
                     raise ValueError(f"takes {takes}, not 28×28 pixels")
                 answers = self.run(np.zeros((2, *takes), np.float32))
         except ModuleNotFoundError:
-            raise UserError(f"{path}: the package {package} is missing: pip install {package}") from None
+            raise UsageError(f"{path}: the package {package} is missing: pip install {package}") from None
         except Exception as error:  # the runtimes raise nearly any type for a file that is not as they expect
-            raise UserError(f"{path}: damaged, or no model of digits: {first_line(error)}") from error
+            raise UsageError(f"{path}: damaged, or no model of digits: {first_line(error)}") from error
         if answers.ndim != 2 or len(answers) != 2 or answers.dtype != np.float32:
-            raise UserError(f"{path}: gives {answers.dtype} {answers.shape} for 2 images, not float32 2×classes")
+            raise UsageError(f"{path}: gives {answers.dtype} {answers.shape} for 2 images, not float32 2×classes")
         self.input_shape, self.output_shape = (None, *takes), (None, answers.shape[1])
 
     def __call__(self, pixels):

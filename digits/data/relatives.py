@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from digits import mnist
-from digits.console import whole_file
+from digits.cli import atomic_write
+from digits.data import mnist
 
 DAMAGES = (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile)  # what a damaged file raises
 
@@ -177,7 +177,7 @@ def _from_archive(relative, mirror):
     kept = mnist.keras_cache() / "emnist-gzip.zip"
     if not zipfile.is_zipfile(kept):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(kept) as temporary, temporary.open("wb") as file:
+        with atomic_write(kept) as temporary, temporary.open("wb") as file:
             if mnist.download(mirror, file) != relative.md5[0]:
                 raise ValueError("the wrong checksum")
     return [_content(kept, name) for name in relative.files]

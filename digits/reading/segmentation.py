@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from digits.paper import FAINTEST, along_the_edge, ink_of, otsu, window_of
+from digits.reading.foreground import FAINTEST, along_the_edge, ink_of, otsu, window_of
 
 LINED_SIDE = 40  # pixels; in smaller pictures a long stroke is part of the digit
 MOST_PIECES = 150  # the largest; more is a text or a photo

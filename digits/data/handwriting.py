@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from digits import strokes
-from digits.console import progress
-from digits.picture import centre, trimmed
+from digits.cli import progress
+from digits.data import strokes
+from digits.reading.segmentation import centre, trimmed
 
-NOT_A_DIGIT = -1  # the label of what is no digit
+NON_DIGIT = -1  # the label of what is no digit
 SIDE = 56  # pixels in which images are bent and rewritten, twice MNIST's
 BLOCK = 500  # images handled at a time
 

@@ -24,11 +24,11 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from digits import processes, reader
-from digits.console import Failure, UserError
-from digits.image_file import PictureError
+from digits.cli import RunError, UsageError
+from digits.reading import reader, worker_pool
+from digits.reading.image_file import PictureError
 
-PAGE = Path(__file__).with_name("draw.html")
+PAGE = Path(__file__).with_name("page.html")
 MOST_BYTES = 10_000_000  # of a request's body
 MOST_PIXELS = 55_000_000  # of a picture, which a phone may take; larger ones would take too much memory
 GATHER_SECONDS = 0.02  # that a pass of the network waits for the pictures that are being searched just then
@@ -74,17 +74,17 @@ class Readers:
     """Reads pictures for many requests at once: processes look for digits, and the network takes all that wait."""
 
     def __init__(self, model):
-        """Raises UserError if the model cannot be used, Failure if the processes cannot be started."""
+        """Raises UsageError if the model cannot be used, RunError if the processes cannot be started."""
         self.model, self.whole = model, reader.sees_whole(model)
         self.finding, self.waiting, self.asking = 0, [], None
-        self.finders, self.network = processes.pool(), ThreadPoolExecutor(1)
+        self.finders, self.network = worker_pool.pool(), ThreadPoolExecutor(1)
         try:
-            first = [self.finders.submit(reader.find, STROKE) for _ in range(processes.count())]
+            first = [self.finders.submit(reader.find, STROKE) for _ in range(worker_pool.count())]
             reader.judge([one.result() for one in first], model)  # so that the first request need not wait
         except BaseException as error:
             self.close()
             if isinstance(error, BrokenProcessPool):
-                raise Failure("a process that reads pictures was killed, for want of memory perhaps") from None
+                raise RunError("a process that reads pictures was killed, for want of memory perhaps") from None
             raise
 
     def close(self):
@@ -99,7 +99,7 @@ class Readers:
             found = await loop.run_in_executor(finders, reader.find, picture, None, 0, MOST_PIXELS, self.whole)
         except BrokenProcessPool:  # for want of memory, perhaps
             if finders is self.finders:
-                self.finders = processes.pool()
+                self.finders = worker_pool.pool()
             raise HTTPException(503, "a process that reads pictures was killed; try again") from None
         finally:
             self.finding -= 1
@@ -119,7 +119,7 @@ class Readers:
             found, answers = zip(*batch, strict=True)
             try:
                 readings = await loop.run_in_executor(self.network, reader.judge, found, self.model)
-            except UserError:  # its file was replaced or removed meanwhile
+            except UsageError:  # its file was replaced or removed meanwhile
                 readings = [HTTPException(503, "the model cannot be read just now")] * len(batch)
             except Exception as error:
                 readings = [error] * len(batch)
@@ -139,7 +139,7 @@ def make_app(model, hosts=(), origins=(), most_in_flight=64, on_quit=None):
     model: path of a model file. hosts: host names that it answers to, besides this machine's own. origins: pages
     elsewhere that may ask it, such as "https://forms.example.org". most_in_flight: requests at a time; beyond, the
     answer is 503. on_quit: called when the page's key q asks to end the program.
-    Raises ValueError, with a message of one line, if the model cannot be used, and console.Failure.
+    Raises ValueError, with a message of one line, if the model cannot be used, and cli.RunError.
     """
     origins = [origin.lower().rstrip("/") for origin in origins]
     readers, in_flight = Readers(model), 0

@@ -18,11 +18,11 @@ DATA_SETS = (
 )
 
 
-class UserError(ValueError):
+class UsageError(ValueError):
     """Wrong usage or input: the message is one line that says what is wrong and what to do."""
 
 
-class Failure(Exception):
+class RunError(Exception):
     """The work failed for another reason; the message is one line that says what to do."""
 
 
@@ -36,7 +36,7 @@ def run(work, *arguments):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may have letters that the terminal has not
     try:
         return work(*arguments) or 0
-    except UserError as error:
+    except UsageError as error:
         return fail(error, 2)
     except KeyboardInterrupt as interrupt:
         return fail(str(interrupt) or "interrupted", 130)
@@ -45,7 +45,7 @@ def run(work, *arguments):
         return 0
     except ModuleNotFoundError as error:
         return fail(f"the package {error.name} is missing: pip install -r requirements.txt", 2)
-    except (Failure, OSError) as error:
+    except (RunError, OSError) as error:
         return fail(error, 1)
 
 
@@ -108,7 +108,7 @@ def import_tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" in sys.modules:
         return
-    with native_log_held() as held, no_garbage_collection():
+    with hold_native_log() as held, no_garbage_collection():
         try:
             import tensorflow as tf
 
@@ -138,7 +138,7 @@ def no_garbage_collection():
 
 
 @contextmanager
-def native_log_held(name="stderr"):
+def hold_native_log(name="stderr"):
     """Hold back, in the file that this yields, what native code writes to stderr, or stdout, past Python.
 
     What Python itself writes to it still appears.
@@ -174,7 +174,7 @@ def progress(items, label, total=None):
 
 
 @contextmanager
-def whole_file(path):
+def atomic_write(path):
     """Give a temporary path beside `path` to write to, of the same suffix; rename it to `path` if all went well."""
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -188,23 +188,23 @@ def whole_file(path):
 def keep_previous(path):
     """Copy a file that is about to be replaced to <stem>.previous<suffix>; nothing where there is none."""
     if path.exists():
-        with whole_file(path.with_name(f"{path.stem}.previous{path.suffix}")) as temporary:
+        with atomic_write(path.with_name(f"{path.stem}.previous{path.suffix}")) as temporary:
             shutil.copy2(path, temporary)
 
 
 def check_model_file(path):
-    """Raise UserError unless the path is a model file, as far as can be seen without opening it in its runtime."""
+    """Raise UsageError unless the path is a model file, as far as can be seen without opening it in its runtime."""
     path = Path(path)
     if path.is_dir() or not path.exists():
-        raise UserError(f"{path}: no such model file; train one with train.py, or name another with --model")
+        raise UsageError(f"{path}: no such model file; train one with train.py, or name another with --model")
     if path.suffix in (".tflite", ".onnx"):
         return
     if path.suffix != ".keras":
-        raise UserError(f"{path}: a model's file name ends in .keras, .tflite or .onnx; name one with --model")
+        raise UsageError(f"{path}: a model's file name ends in .keras, .tflite or .onnx; name one with --model")
     try:
         with zipfile.ZipFile(path) as archive:
             whole = archive.testzip() is None and "config.json" in archive.namelist()
     except (zipfile.BadZipFile, OSError, EOFError, ValueError):
         whole = False
     if not whole:
-        raise UserError(f"{path}: damaged, or not a Keras model; train it again with train.py, or name another")
+        raise UsageError(f"{path}: damaged, or not a Keras model; train it again with train.py, or name another")
