@@ -9,101 +9,81 @@ Prints accuracy, loss, precision, recall and F1 of each class and the confusion 
 the model: the confusion matrix, a sample of the test images, and the most confident mistakes.
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from digits import plots
-from digits.cli import Parser, UsageError, add_model_flags, check_model_file, model_file, run
-from digits.data import pipeline
-from digits.reading import reader
-
-DATA = None  # "mnist", "drawn" or a folder; None: MNIST, or drawn digits where MNIST cannot be had
-NETWORK = "cnn"  # "cnn", "dense128" or "dense64"
-MODEL = None  # model file; None: <data>_<network>.keras
+from digits import model
+from digits.cli import Parser, UsageError, import_tensorflow, option, run
+from digits.data import sources
 
 
-def score(network, decoded, labels, classes):
-    """Score a Keras model on images as from pipeline.decode(); return (plots.metrics(), probabilities N×classes).
+@dataclasses.dataclass
+class Settings:
+    """Each setting is also a flag."""
 
-    This is the one way in which accuracy is measured, also by train.py.
-    """
-    batches = pipeline.evaluation_batches(decoded, network.input_shape[-1])
-    probabilities = np.concatenate([network(pixels) for pixels, _ in batches])
-    return plots.metrics(labels, probabilities, classes), probabilities
-
-
-def save_figures(model, decoded, labels, probabilities, classes, result):
-    """Save confusion matrix, sample grid and mistakes beside the model; return the paths."""
-    pixels = np.stack([image for image, _ in decoded.as_numpy_iterator()])
-    sample = np.random.default_rng(0).permutation(len(labels))[:15]
-    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
-    wrong = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:15]
-    figures = {
-        "confusion_matrix": plots.confusion_figure(result),
-        "samples": plots.grid_figure(
-            pixels[sample], labels[sample], probabilities[sample], classes, 3, 5, "Test images: prediction and truth"
-        ),
-        "mistakes": plots.grid_figure(
-            pixels[wrong], labels[wrong], probabilities[wrong], classes, 3, 5,
-            f"The most confident of {result['total'] - result['correct']:,} mistakes",
-        ),
-    }  # fmt: skip
-    stem = model.stem if model.suffix == ".keras" else model.name.replace(".", "_")
-    paths = [model.with_name(f"{stem}_{name}.png") for name in figures]
-    for path, figure in zip(paths, figures.values(), strict=True):
-        plots.save(figure, path)
-    return paths
+    data: str = option(None, sources.HELP)
+    network: str = option("cnn", "network whose model to evaluate", choices=list(model.NETWORKS))
+    model: Path = option(None, model.HELP, Path)
+    json: bool = option(False, "print one JSON object and nothing else, no figures")
 
 
-def parse_args(argv):
-    parser = Parser(__doc__)
-    add_model_flags(parser, DATA, NETWORK, MODEL)
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else, no figures")
-    return parser.parse_args(argv)
+def find_model(settings, data):
+    """The path of the model file; the one that comes with the project if no own one is there yet."""
+    path = settings.model or model.default_path(sources.name_of(data), settings.network)
+    shipped = model.default_path("mnist", settings.network)
+    if settings.model is None and settings.data is None and not path.exists() and shipped.exists():
+        print(f"{path} is not there yet: evaluating {shipped}", file=sys.stderr)
+        return shipped
+    return path
 
 
-def work(args):
-    if args.model:
-        check_model_file(args.model)
-    name, folder = pipeline.find(args.data)
-    model = model_file(args, name)
-    shipped = Path(f"mnist_{args.network}.keras")
-    if not args.model and args.data is None and not model.exists() and shipped.exists():
-        print(f"{model} is not there yet: evaluating {shipped}", file=sys.stderr)
-        model = shipped
-    check_model_file(model)
-    images = pipeline.load(folder, "test")
-    network, classes, *_ = reader.load_model(model)
+def evaluate(settings):
+    if settings.model:
+        model.check(settings.model)
+    data = sources.make_available(settings.data)
+    path = find_model(settings, data)
+    model.check(path)
+    images = sources.load(data, "test")
+
+    import_tensorflow()  # not before flags and files were checked
+    from digits import metrics
+    from digits.data import pipeline
+
+    network, classes, *_ = model.load(path)
+    name = sources.name_of(data)
     if classes != images.classes:
-        raise UsageError(
-            f"{model}: its classes are {_list(classes)}, those of the data {name} are {_list(images.classes)}"
-        )
-    if not args.json:
-        print(f"Model: {model}   Data: {name}, {len(images.labels):,} test images")
+        found, expected = (", ".join(names[:12]) + " …" * (len(names) > 12) for names in (classes, images.classes))
+        raise UsageError(f"{path}: its classes are {found}, those of the data {name} are {expected}")
+    if not settings.json:
+        print(f"Model: {path}   Data: {name}, {len(images.labels):,} test images")
     decoded = pipeline.decode(images)
-    result, probabilities = score(network, decoded, images.labels, classes)
-    if args.json:
-        print(json.dumps({"model": str(model), "data": name, "classes": classes, **result}))
+    probabilities = metrics.predict(network, decoded)
+    result = metrics.evaluate(images.labels, probabilities, classes)
+    if settings.json:
+        print(json.dumps({"model": str(path), "data": name, "classes": classes, **result}))
         return
-    print(f"\n{plots.as_text(result)}\n")
-    paths = save_figures(model, decoded, images.labels, probabilities, classes, result)
-    print("Figures: " + ", ".join(map(str, paths)))
-    error = plots.calibration_error(labels=images.labels, probabilities=probabilities)
+    from digits import plots
+
+    print(f"\n{metrics.as_text(result)}\n")
+    pixels = np.stack([image for image, _ in decoded.as_numpy_iterator()])
+    figures = plots.evaluation(pixels, images.labels, probabilities, classes, result)
+    stem = path.stem if path.suffix == ".keras" else path.name.replace(".", "_")
+    paths = {name: path.with_name(f"{stem}_{name}.png") for name in figures}
+    for figure_name, figure in figures.items():
+        plots.save(figure, paths[figure_name])
+    print("Figures: " + ", ".join(map(str, paths.values())))
+    error = metrics.calibration_error(images.labels, probabilities)
     print(f"Loss: {result['loss']:.4f}   Expected calibration error: {100 * error:.2f}%")
-    print(f"Test accuracy: {100 * result['accuracy']:.2f}% ({result['correct']:,} of {result['total']:,})", flush=True)
+    print(f"Test accuracy: {metrics.score(result)}", flush=True)
     plots.show()
 
 
-def _list(names):
-    return ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
-
-
 def main(argv=None):
-    args = parse_args(argv)
-    return run(work, args)
+    return run(evaluate, Parser(__doc__, Settings).settings(argv))
 
 
 if __name__ == "__main__":

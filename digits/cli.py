@@ -1,21 +1,17 @@
-"""The edges of a script: one-line errors, a quiet TensorFlow import, progress, files written whole."""
+"""Command-line helpers: flags from a Settings class, one-line errors, a quiet TensorFlow import, atomic writes."""
 
 import argparse
 import atexit
+import dataclasses
 import gc
 import os
 import shutil
 import sys
 import tempfile
-import time
-import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-NETWORKS = ("cnn", "dense128", "dense64")
-DATA_SETS = (
-    "mnist, fashion, kmnist, emnist-digits, emnist-letters, emnist-balanced, drawn, or a folder of train/ and test/"
-)
+from tqdm import tqdm
 
 
 class UsageError(ValueError):
@@ -29,13 +25,14 @@ class RunError(Exception):
 def run(work, *arguments):
     """Call work(*arguments) and return the exit status: 0, 1 (failure), 2 (wrong usage or input) or 130 (Ctrl-C).
 
-    An integer that work returns is the status.
+    If work returns an integer, that is the status.
     """
-    atexit.register(gc.freeze)  # else the process would end with a search for garbage in all of TensorFlow
+    atexit.register(gc.freeze)  # else the process would end with a garbage collection through all of TensorFlow
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may have letters that the terminal has not
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold characters the terminal cannot encode
     try:
-        return work(*arguments) or 0
+        status = work(*arguments)
+        return status if isinstance(status, int) else 0
     except UsageError as error:
         return fail(error, 2)
     except KeyboardInterrupt as interrupt:
@@ -56,51 +53,106 @@ def fail(error, status):
 
 
 def first_line(error):
-    """The first line of an error's message; its type where there is none."""
+    """The first line of an error's message, or the error's type if it has no message."""
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+# Flags from a Settings class
+
+
+def option(default, help, parse=str, choices=None, recorded=True, positional=False):
+    """A field of a Settings dataclass that is also a flag.
+
+    parse: function from the flag's text to its value, such as number(). recorded: the value belongs into the .json
+    beside a model. positional: any number of words without a flag. A default of False makes a switch, a tuple a flag
+    that may be repeated.
+    """
+    metadata = {"help": help, "parse": parse, "choices": choices, "recorded": recorded, "positional": positional}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def flag(name):
+    """The flag of an option: learning_rate -> --learning-rate."""
+    return "--" + name.replace("_", "-")
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that shows a script's docstring, and reports a mistake in one line."""
 
-    def __init__(self, docstring):
+    def __init__(self, docstring, settings_class=None):
         super().__init__(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.settings_class = settings_class
+        for field in dataclasses.fields(settings_class) if settings_class else ():
+            self._add_option(field)
+
+    def _add_option(self, field):
+        about, default = field.metadata, field.default
+        shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
+        keywords = {"help": about["help"] + f" (default: {shown})" * (shown not in (None, False, ""))}
+        if about["positional"]:
+            self.add_argument(field.name, nargs="*", default=default, **keywords)
+            return
+        keywords["default"] = argparse.SUPPRESS  # only what was given is passed on to the Settings
+        if default is False:
+            keywords["action"] = "store_true"
+        else:
+            keywords |= {"type": about["parse"], "choices": about["choices"]}
+            if isinstance(default, tuple):
+                keywords["action"] = "append"
+        self.add_argument(flag(field.name), **keywords)
+
+    def moved(self, *flags, to):
+        """Say in one line where the work of these flags is done now."""
+
+        class Moved(argparse.Action):
+            def __call__(self, parser, namespace, values, option_string=None):
+                parser.error(f"{option_string}: moved to {to}")
+
+        self.add_argument(*flags, action=Moved, nargs="?", help=argparse.SUPPRESS)
+
+    def settings(self, argv):
+        """Parse the command line into the Settings."""
+        try:
+            return self.settings_class(**vars(self.parse_args(argv)))
+        except UsageError as error:
+            self.error(str(error))
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
-def add_model_flags(parser, data, network, model):
-    """The flags that train.py, evaluate.py and predict.py share, with their defaults."""
-    default = "(default: %(default)s)" if data else "(default: mnist, or drawn where MNIST cannot be had)"
-    parser.add_argument("--data", default=data, help=f"{DATA_SETS} {default}")
-    parser.add_argument("--network", choices=NETWORKS, default=network, help="(default: %(default)s)")
-    parser.add_argument("--model", type=Path, default=model, help="model file (default: <data>_<network>.keras)")
-
-
-def model_file(args, name):
-    """The model file that the shared flags mean, for a data set of this name."""
-    return args.model or Path(f"{name}_{args.network}.keras")
-
-
-def number(kind, low, high, open_low=False, open_high=False):
-    """An argparse type: an int or float between low and high, bounds included unless open."""
+def number(kind, least=None, most=None, above=None, below=None):
+    """A parser of an int or float: at least `least` or more than `above`, at most `most` or less than `below`."""
 
     def parse(text):
         try:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"'{text}' is not {'a whole' if kind is int else 'a'} number") from None
-        too_low = value <= low if open_low else not value >= low  # "not >=" refuses nan
-        too_high = value >= high if open_high else not value <= high
-        if too_low or too_high:
-            bounds = (
-                f"{'more than' if open_low else 'at least'} {low} and {'less than' if open_high else 'at most'} {high}"
-            )
-            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {bounds}")
+        low = value > above if least is None else value >= least
+        high = value < below if most is None else value <= most
+        if not (low and high):  # nan is neither
+            low = f"more than {above}" if least is None else f"at least {least}"
+            high = f"less than {below}" if most is None else f"at most {most}"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {low} and {high}")
         return value
 
     return parse
+
+
+def numbers(kind, least, most, count):
+    """A parser of up to `count` numbers with commas between."""
+
+    def parse(text):
+        values = [number(kind, least=least, most=most)(part) for part in text.split(",")]
+        if len(values) > count:
+            raise argparse.ArgumentTypeError(f"{text} lists {len(values)} numbers; there can be at most {count}")
+        return values
+
+    return parse
+
+
+# The quiet import of TensorFlow
 
 
 def import_tensorflow():
@@ -121,28 +173,21 @@ def import_tensorflow():
 
 @contextmanager
 def no_garbage_collection():
-    """Look for no garbage meanwhile.
-
-    The import of a large library makes a million objects and no garbage; to search them again and again takes an eighth
-    of its time.
-    """
+    """Disable garbage collection: it takes an eighth of TensorFlow's import, which makes a million objects to keep."""
     before = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.unfreeze()  # both together: all objects count as old, so that the next search is not of them
+        gc.unfreeze()  # both together: all objects count as old, so that the next collection skips them
         if before:
             gc.enable()
 
 
 @contextmanager
 def hold_native_log(name="stderr"):
-    """Hold back, in the file that this yields, what native code writes to stderr, or stdout, past Python.
-
-    What Python itself writes to it still appears.
-    """
+    """Yield a file that receives what native code writes to stderr, or stdout; what Python writes still appears."""
     python, descriptor = getattr(sys, name), {"stdout": 1, "stderr": 2}[name]
     python.flush()
     real = os.dup(descriptor)
@@ -157,25 +202,17 @@ def hold_native_log(name="stderr"):
             setattr(sys, name, python)
 
 
-def progress(items, label, total=None):
-    """Yield the items, total (default: len) in number; on a terminal, draw a bar on stderr once it takes a second."""
-    start, drawn, total = time.monotonic(), 0.0, total or len(items)
-    show = sys.stderr.isatty()
-    for done, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        if show and now - start > 1 and (now - drawn > 0.1 or done == total):
-            bar = "█" * (30 * done // total)
-            left = (now - start) * (total - done) / done
-            print(f"\r{label} {bar:░<30} {done:,}/{total:,} {left:4.0f} s left", end="", file=sys.stderr, flush=True)
-            drawn = now
-    if drawn:
-        print(file=sys.stderr)
+# Progress and files
+
+
+def progress(items, description, total=None):
+    """Yield the items; on a terminal, show a progress bar on stderr once it takes more than a second."""
+    return tqdm(items, description, total, delay=1, disable=None)
 
 
 @contextmanager
 def atomic_write(path):
-    """Give a temporary path beside `path` to write to, of the same suffix; rename it to `path` if all went well."""
+    """Yield a temporary path beside `path`, of the same suffix; rename it to `path` if all went well."""
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -186,25 +223,7 @@ def atomic_write(path):
 
 
 def keep_previous(path):
-    """Copy a file that is about to be replaced to <stem>.previous<suffix>; nothing where there is none."""
+    """Copy a file that is about to be replaced to <stem>.previous<suffix>, if it exists."""
     if path.exists():
         with atomic_write(path.with_name(f"{path.stem}.previous{path.suffix}")) as temporary:
             shutil.copy2(path, temporary)
-
-
-def check_model_file(path):
-    """Raise UsageError unless the path is a model file, as far as can be seen without opening it in its runtime."""
-    path = Path(path)
-    if path.is_dir() or not path.exists():
-        raise UsageError(f"{path}: no such model file; train one with train.py, or name another with --model")
-    if path.suffix in (".tflite", ".onnx"):
-        return
-    if path.suffix != ".keras":
-        raise UsageError(f"{path}: a model's file name ends in .keras, .tflite or .onnx; name one with --model")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            whole = archive.testzip() is None and "config.json" in archive.namelist()
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError):
-        whole = False
-    if not whole:
-        raise UsageError(f"{path}: damaged, or not a Keras model; train it again with train.py, or name another")

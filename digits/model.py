@@ -1,74 +1,42 @@
-"""The networks, and the files they are kept in.
+"""The networks, and a model file with its description: build, save, check, load.
 
     cnn       28×28×3  three convolutions, global average pooling, dropout    94,538 parameters
     dense128  28×28×1  two convolutions, 128 dense units, dropout            225,034 parameters
     dense64   28×28×1  two convolutions, 64 dense units                      121,930 parameters
 
 All take raw pixels (0 background, 255 ink) and scale them themselves, so that nothing can be scaled twice.
+
+A model file is <model>.keras with its description in <model>.json (class names, threshold of the digit score, settings
+and results of its training), or a .tflite or .onnx file by extras/export.py with the description inside. Keras is
+imported in the functions that need it: files are checked before that, and exported models are read without it.
 """
 
 import json
 import zipfile
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
 
-import keras
-from keras import layers
+import numpy as np
 
-from digits.cli import UsageError, atomic_write, check_model_file, first_line
-from digits.machine import computes_bfloat16
+from digits.cli import UsageError, atomic_write, first_line, import_tensorflow, keep_previous
+from digits.reading import runtimes
 
 FILTERS = (32, 64, 128)  # of the convolutions of cnn
-POOLINGS = 2  # after the first convolutions of cnn; the last one's maps are averaged
+POOLINGS = 2  # after the first convolutions of cnn; the feature maps of the last one are averaged
+DEFAULT_THRESHOLD = 0.5  # of the digit score, for a model without a description
+HELP = "model file (default: <data>_<network>.keras)"
 
 
-def build(network, classes=10, dropout=None, l2=0.0, precision="float32", filters=FILTERS, kernel_size=3):
-    """Return an uncompiled Keras model: float32 N×28×28×channels pixels, 0-255 -> N×classes probabilities.
-
-    dropout: rate, 0-1; None: the network's own (cnn 0.5, dense128 0.25). dense64 has no dropout.
-    l2: weight of the L2 penalty on the convolution kernels of cnn.
-    precision: what the layers compute in, "float32" or "bfloat16"; weights and probabilities are float32 in any case.
-    filters: of each convolution of cnn, as many as it shall have. kernel_size: their height and width, pixels.
-    """
-    usual = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
-    try:
-        if network == "cnn":
-            return _conv_gap_dropout(classes, 0.5 if dropout is None else dropout, l2, filters, kernel_size)
-        if network == "dense128":
-            return _conv_flatten_dense(128, classes, 0.25 if dropout is None else dropout)
-        if network == "dense64":
-            return _conv_flatten_dense(64, classes, 0.0)
-    finally:
-        keras.config.set_dtype_policy(usual)
-    raise ValueError(f"no network is called {network!r}")
-
-
-def precision_of(setting):
-    """The precision that a setting means: for "auto" the one in which this machine trains fastest.
-
-    That is bfloat16 on a processor that computes in it, else float32.
-    """
-    if setting != "auto":
-        return setting
-    if keras.backend.backend() != "tensorflow":  # not measured there
-        return "float32"
-    import tensorflow as tf
-
-    return "bfloat16" if computes_bfloat16() and not tf.config.list_physical_devices("GPU") else "float32"
-
-
-def as_float32(model):
-    """A copy of a model that computes in float32, without compile state."""
-    config = model.get_config()
-    for layer in config["layers"]:
-        layer["config"]["dtype"] = "float32"
-    copy = keras.Sequential.from_config(config)
-    copy.set_weights(model.get_weights())
-    return copy
+# The networks
 
 
 def _conv_gap_dropout(classes, dropout, l2, filters, kernel_size):
+    import keras
+    from keras import layers
+
     network = keras.Sequential([keras.Input((28, 28, 3)), layers.Rescaling(1 / 255)], name="cnn")
-    for place, count in enumerate(filters):
+    for index, count in enumerate(filters):
         network.add(
             layers.Conv2D(
                 count,
@@ -79,7 +47,7 @@ def _conv_gap_dropout(classes, dropout, l2, filters, kernel_size):
                 kernel_regularizer=keras.regularizers.L2(l2),
             )
         )
-        if place < min(POOLINGS, len(filters) - 1):
+        if index < min(POOLINGS, len(filters) - 1):
             network.add(layers.MaxPooling2D())
     network.add(layers.GlobalAveragePooling2D())
     network.add(layers.Dropout(dropout))
@@ -87,7 +55,10 @@ def _conv_gap_dropout(classes, dropout, l2, filters, kernel_size):
     return network
 
 
-def _conv_flatten_dense(units, classes, dropout):
+def _conv_flatten_dense(classes, dropout, units):
+    import keras
+    from keras import layers
+
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
@@ -105,52 +76,239 @@ def _conv_flatten_dense(units, classes, dropout):
     )
 
 
-def save(model, path):
-    """Write the model to a .keras file, whole or not at all, as float32 and without compile state."""
+class Network(NamedTuple):
+    """What --network can name: a function from classes, dropout and `options` to a Keras model."""
+
+    build: object
+    dropout: float  # default rate, 0-1
+    options: tuple = ()  # settings that only this network has
+
+
+NETWORKS = {
+    # With augmentation and other handwriting, the classic 0.5 takes more from the small network than it gives.
+    "cnn": Network(_conv_gap_dropout, 0.05, ("l2", "filters", "kernel_size")),
+    "dense128": Network(partial(_conv_flatten_dense, units=128), 0.25),
+    "dense64": Network(partial(_conv_flatten_dense, units=64), 0.0),
+}
+
+
+def build(network, classes=10, dropout=0.0, precision="float32", l2=0.0, filters=FILTERS, kernel_size=3):
+    """Return an uncompiled Keras model: float32 N×28×28×channels pixels, 0-255 -> float32 N×classes probabilities.
+
+    network: a key of NETWORKS. dropout: rate, 0-1. precision: what the layers compute in, "float32" or "bfloat16";
+    weights and probabilities are float32 in any case. l2: weight of the L2 penalty on the convolutions of cnn. filters:
+    of each convolution of cnn; their number sets the depth. kernel_size: height and width of its kernels, pixels.
+    """
+    import keras
+
+    options = {"l2": l2, "filters": filters, "kernel_size": kernel_size}
+    options = {name: options[name] for name in NETWORKS[network].options}
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    try:
+        return NETWORKS[network].build(classes, dropout, **options)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def choose_precision(setting):
+    """The precision that a setting means: "auto" is the one in which this machine trains fastest.
+
+    That is bfloat16 on a processor that computes in it, else float32.
+    """
+    if setting != "auto":
+        return setting
+    import keras
+    import tensorflow as tf
+
+    measured = keras.backend.backend() == "tensorflow" and not tf.config.list_physical_devices("GPU")
+    return "bfloat16" if measured and computes_bfloat16() else "float32"
+
+
+def computes_bfloat16():
+    """Whether the processor computes in bfloat16, as far as Linux says it."""
+    try:
+        return not {"avx512_bf16", "amx_bf16"}.isdisjoint(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+
+
+def digit_score(probabilities):
+    """How surely each image is a digit, float N, 0-1, from probabilities N×classes.
+
+    The network was trained to give a non-digit equal probabilities. So what the two likeliest classes (it may be a 4 or
+    a 9, but it is a digit) leave to the others is the probability of a non-digit.
+    """
+    classes = probabilities.shape[1]
+    if classes < 3:
+        return probabilities.max(1)
+    best = np.sort(probabilities, axis=1)[:, -2:].sum(1)
+    return np.clip((best - 2 / classes) / (1 - 2 / classes), 0, 1)
+
+
+# Model files
+
+
+def default_path(data_name, network):
+    """Where train.py saves a network of a data set."""
+    return Path(f"{data_name}_{network}.keras")
+
+
+class Description(NamedTuple):
+    """What the .json beside a model file, or the text inside an exported one, says about reading with it."""
+
+    classes: list | None  # class names, str; None: they are numbered
+    threshold: float = DEFAULT_THRESHOLD  # of the digit score, 0-1
+    segment: bool = True  # whether pictures are searched for writing, or used whole
+
+
+class Model(NamedTuple):
+    """A network and its description."""
+
+    network: object  # called with float32 n×28×28×channels pixels, gives n×classes probabilities
+    classes: list  # class names, str
+    threshold: float  # of the digit score, 0-1
+    segment: bool  # whether pictures are searched for writing, or used whole
+
+
+def check(path):
+    """Raise UsageError unless the path is a model file, as far as can be seen without opening it in its runtime."""
+    path = Path(path)
+    if path.is_dir() or not path.exists():
+        raise UsageError(f"{path}: no such model file; train one with train.py, or name another with --model")
+    if path.suffix in runtimes.SUFFIXES:
+        return
+    if path.suffix != ".keras":
+        raise UsageError(f"{path}: a model's file name ends in .keras, .tflite or .onnx; name one with --model")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            complete = archive.testzip() is None and "config.json" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError):
+        complete = False
+    if not complete:
+        raise UsageError(f"{path}: damaged, or not a Keras model; train it again with train.py, or name another")
+
+
+def save(network, path, about):
+    """Write a Keras model and its description, a dict, each completely or not at all.
+
+    The model is saved as float32 and without compile state. Files that are replaced are kept as <model>.previous.*
+    """
+    description = path.with_suffix(".json")
+    keep_previous(path)
+    keep_previous(description)
     with atomic_write(path) as temporary:
-        as_float32(model).save(temporary)
-        _leave_out_nones(temporary)
+        as_float32(network).save(temporary)
+        _remove_defaults(temporary)
+    with atomic_write(description) as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def _leave_out_nones(path):
+def as_float32(network):
+    """A copy of a Keras model that computes in float32, without compile state."""
+    import keras
+
+    config = network.get_config()
+    for layer in config["layers"]:
+        layer["config"]["dtype"] = "float32"
+    copy = keras.Sequential.from_config(config)
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def _remove_defaults(path):
     """Rewrite a .keras file without the layers' settings that are None, the default.
 
-    Each Keras version adds some, and an older one refuses a file that has settings which it does not know.
+    Each Keras version adds some, and an older one refuses a file with settings that it does not know.
     """
 
-    def without(value, inside=False):
+    def cleaned(value, in_config=False):
         if isinstance(value, list):
-            return [without(item) for item in value]
+            return [cleaned(item) for item in value]
         if not isinstance(value, dict):
             return value
-        return {k: without(v, inside=k == "config") for k, v in value.items() if not (inside and v is None)}
+        return {k: cleaned(v, k == "config") for k, v in value.items() if not (in_config and v is None)}
 
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
-    files["config.json"] = json.dumps(without(json.loads(files["config.json"]))).encode()
+    files["config.json"] = json.dumps(cleaned(json.loads(files["config.json"]))).encode()
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in files.items():
             archive.writestr(name, data)
 
 
-def load(path):
-    """Return the Keras model in a .keras file. Raises UsageError for a file that the scripts cannot use."""
-    check_model_file(path)
+def describe(path):
+    """Return the Description of a model file, without TensorFlow. Raises UsageError."""
+    path = Path(path)
+    return Description(*load(path)[1:]) if path.suffix in runtimes.SUFFIXES else _read_description(path)
+
+
+def _read_description(path):
+    description = path.with_suffix(".json")
+    if not description.exists():
+        return Description(None)
     try:
-        model = keras.saving.load_model(path, compile=False)
+        return _parse_description(description.read_text(encoding="utf-8"), description)
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{description}: damaged ({error}); delete it, or train the model again") from error
+
+
+def _parse_description(text, path):
+    try:
+        about = json.loads(text)
+        segment = about.get("segment", not about.get("whole"))  # files of earlier versions say "whole"
+        return Description(about["classes"], float(about.get("threshold", DEFAULT_THRESHOLD)), bool(segment))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: damaged ({error}); delete it, or make the model again") from error
+
+
+def load(path):
+    """Return the Model in a file; it is read once, and again when it has changed. Raises UsageError."""
+    path = Path(path)
+    files = (path, path.with_suffix(".json"))
+    return _load(path, *(file.stat().st_mtime_ns if file.exists() else None for file in files))
+
+
+@lru_cache(maxsize=4)
+def _load(path, *times):
+    check(path)
+    where, text = path.with_suffix(".json"), None
+    if path.suffix in runtimes.SUFFIXES:
+        network = runtimes.Exported(path)
+        where, text = (path, network.description) if network.description else (where, None)
+    else:
+        network = _load_keras(path)
+    description = _parse_description(text, path) if text else _read_description(path)
+    count = network.output_shape[-1]
+    classes = default_classes(count) if description.classes is None else description.classes
+    if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
+        raise UsageError(f"{where}: does not name the {count} classes of the model; train or export it again")
+    return Model(network, classes, description.threshold, description.segment)
+
+
+def default_classes(count):
+    return [str(index) for index in range(count)]
+
+
+def _load_keras(path):
+    import_tensorflow()
+    import keras
+
+    try:
+        network = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises nearly any type for a file that is not as it expects
         raise UsageError(f"{path}: Keras cannot open it: {first_line(error)}") from error
-    first = next((layer for layer in model.layers if not isinstance(layer, layers.InputLayer)), None)
-    takes, gives = (getattr(model, name, None) for name in ("input_shape", "output_shape"))
+    first = next((layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)), None)
+    takes, gives = (getattr(network, name, None) for name in ("input_shape", "output_shape"))
     if takes not in ((None, 28, 28, 1), (None, 28, 28, 3)) or gives is None or len(gives) != 2:
         raise UsageError(f"{path}: takes {takes} and gives {gives}, not 28×28 pixels to classes")
-    if getattr(model.layers[-1], "activation", None) is not keras.activations.softmax:
+    if getattr(network.layers[-1], "activation", None) is not keras.activations.softmax:
         raise UsageError(
             f"{path}: its last layer gives no probabilities; end it with activation softmax and save it again"
         )
-    if not isinstance(first, layers.Rescaling):
+    if not isinstance(first, keras.layers.Rescaling):
         raise UsageError(
             f"{path}: does not scale its pixels itself, so it expects them divided by 255 and would misread ours; "
             "put layers.Rescaling(1 / 255) first in it and save it again"
         )
-    return model
+    return network

@@ -1,79 +1,23 @@
-"""Metrics and figures.
+"""Every figure of the scripts."""
 
-Matplotlib is imported where a figure is drawn: a program that asks for JSON does not wait for it.
-"""
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.backends import BackendFilter, backend_registry
+from matplotlib.colors import LogNorm
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from digits.cli import atomic_write
+from digits.cli import RunError, atomic_write
+from digits.reading import segmentation
 
-MOST_COLUMNS = 20  # classes of which the confusion matrix is printed
-MOST_BARS = 12  # of more classes, the likeliest are shown
-LONG_NAME = 3  # letters; longer names of classes stand upright below an axis
-
-
-def metrics(labels, probabilities, classes):
-    """Compare probabilities (float N×classes) with true labels (int N); return a dict that json can write.
-
-    accuracy (0-1), loss (mean cross-entropy, natural logarithm), correct, total, per_class {name: precision, recall,
-    f1 (all 0-1, 0 where undefined), support}, and confusion_matrix (rows true, columns predicted).
-    """
-    predicted = probabilities.argmax(1)
-    matrix = np.zeros((len(classes), len(classes)), int)
-    np.add.at(matrix, (labels, predicted), 1)
-    hits, support, claimed = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-    precision, recall = hits / np.maximum(claimed, 1), hits / np.maximum(support, 1)
-    f1 = 2 * hits / np.maximum(support + claimed, 1)
-    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    columns = zip(classes, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
-    return {
-        "accuracy": float(hits.sum() / len(labels)),
-        "loss": float(-np.log(np.maximum(likelihood, 1e-7)).mean()),
-        "correct": int(hits.sum()),
-        "total": len(labels),
-        "per_class": {c: {"precision": p, "recall": r, "f1": f, "support": s} for c, p, r, f, s in columns},
-        "confusion_matrix": matrix.tolist(),
-    }
+MAX_BARS = 12  # of more classes, the most likely are shown
+LONG_NAME = 3  # letters; longer class names stand upright below an axis
 
 
-def calibration_error(labels, probabilities, bins=15):
-    """Expected calibration error, 0-1: how far confidence and accuracy are apart, over bins of confidence of equal
-    width, weighted by their sizes (M. Naeini, G. Cooper, M. Hauskrecht, 2015)."""
-    confidence, right = probabilities.max(1).astype(np.float64), probabilities.argmax(1) == labels
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(which, confidence - right, bins)
-    return float(np.abs(gaps).sum() / len(labels))
-
-
-def as_text(result):
-    """The metrics as two tables: per class, and the confusion matrix; of many classes, only what is confused most."""
-    names = list(result["per_class"])
-    wide = max(5, *map(len, names))
-    lines = [f"{'class':>{wide}}  precision   recall       F1  support"]
-    for name, row in result["per_class"].items():
-        scores = "  ".join(f"{100 * row[key]:6.2f}%" for key in ("precision", "recall", "f1"))
-        lines.append(f"{name:>{wide}}    {scores}  {row['support']:7,}")
-    if len(names) > MOST_COLUMNS:
-        matrix = np.array(result["confusion_matrix"])
-        np.fill_diagonal(matrix, 0)
-        lines += ["", "Confused most (true, predicted, how often):"]
-        for place in np.argsort(-matrix, axis=None, kind="stable")[:MOST_COLUMNS]:
-            true, predicted = divmod(int(place), len(names))
-            if matrix[true, predicted]:
-                lines.append(f"{names[true]:>{wide}}  {names[predicted]:<{wide}}  {matrix[true, predicted]:,}")
-        return "\n".join(lines)
-    cell = max(wide, len(str(np.max(result["confusion_matrix"])))) + 1
-    lines += ["", "Confusion matrix (rows true, columns predicted):"]
-    lines.append(" " * wide + "".join(f"{name:>{cell}}" for name in names))
-    for name, row in zip(names, result["confusion_matrix"], strict=True):
-        lines.append(f"{name:>{wide}}" + "".join(f"{count or '.':>{cell}}" for count in row))
-    return "\n".join(lines)
-
-
-def curves_figure(history):
+def curves(history):
     """Accuracy and loss over the epochs, from a list of dicts with the keys of Keras's logs."""
-    from matplotlib import pyplot as plt
-
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axis, key in zip(axes, ("accuracy", "loss"), strict=True):
@@ -92,11 +36,8 @@ def curves_figure(history):
     return figure
 
 
-def confusion_figure(result):
+def confusion_matrix(result):
     """The confusion matrix as a heat map; the colours show the share of each true class, in steps of ten."""
-    from matplotlib import pyplot as plt
-    from matplotlib.colors import LogNorm
-
     names, matrix = list(result["per_class"]), np.array(result["confusion_matrix"])
     side = max(6, 0.55 * len(names))
     figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
@@ -108,16 +49,14 @@ def confusion_figure(result):
     axis.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > LONG_NAME else 0)
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="predicted", ylabel="true")
-    axis.set_title(f"{100 * result['accuracy']:.2f}% of {result['total']:,} right")
+    axis.set_title(f"{100 * result['accuracy']:.2f}% of {result['total']:,} correct")
     bar = figure.colorbar(image, label="share of the true class", shrink=0.8, ticks=[0.1, 1, 10, 100])
     bar.ax.set_yticklabels(["0.1%", "1%", "10%", "100%"])
     return figure
 
 
-def grid_figure(pixels, labels, probabilities, classes, rows, columns, title):
+def grid(pixels, labels, probabilities, classes, rows, columns, title):
     """A grid of images, uint8 n×28×28×1, with predicted and true label; mistakes in red."""
-    from matplotlib import pyplot as plt
-
     figure, axes = plt.subplots(rows, columns, figsize=(1.8 * columns, 2 * rows + 0.5), layout="constrained")
     for axis in axes.flat:
         axis.axis("off")
@@ -130,11 +69,39 @@ def grid_figure(pixels, labels, probabilities, classes, rows, columns, title):
     return figure
 
 
-def prediction_figure(rows):
-    """A row for each (picture, factor, corner, Reading, title): the picture with a box round each digit where there are
-    several, what the network saw of the main one, and a bar for each of its probabilities."""
-    from matplotlib import pyplot as plt
+def evaluation(pixels, labels, probabilities, classes, result):
+    """The figures of an evaluation, {name: figure}: confusion matrix, a sample, and the most confident mistakes.
 
+    pixels: uint8 N×28×28×1, labels: int N, probabilities: float N×classes, result: what metrics.evaluate() returned.
+    """
+    sample = np.random.default_rng(0).permutation(len(labels))[:15]
+    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
+    wrong = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")]
+    title = f"The most confident of {len(wrong):,} mistakes" if len(wrong) > 15 else f"All mistakes: {len(wrong)}"
+
+    def grid_of(index, title):
+        return grid(pixels[index], labels[index], probabilities[index], classes, 3, 5, title)
+
+    return {
+        "confusion_matrix": confusion_matrix(result),
+        "samples": grid_of(sample, "Test images: prediction and truth"),
+        "mistakes": grid_of(wrong[:15], title),
+    }
+
+
+class Row(NamedTuple):
+    """A picture in the figures of predict.py."""
+
+    pixels: np.ndarray  # uint8 H×W×3
+    factor: int  # by which it was reduced
+    corner: tuple  # x, y of its upper left pixel in the picture
+    reading: object  # reader.Reading
+    title: str
+
+
+def predictions(rows):
+    """A line for each Row: the picture with a box around each digit if there are several, what the network saw of the
+    main one, and a bar for each of its probabilities."""
     figure, axes = plt.subplots(len(rows), 3, figsize=(9, 3 * len(rows) + 0.3), squeeze=False, layout="constrained")
     for (left, middle, right), (picture, factor, corner, reading, title) in zip(axes, rows, strict=True):
         left.imshow(picture)
@@ -150,9 +117,9 @@ def prediction_figure(rows):
             middle.imshow(reading.image[..., 0], cmap="gray", vmin=0, vmax=255)
             middle.set_title("what the network sees", fontsize=10)
         names = list(reading.probabilities)
-        if len(names) > MOST_BARS:
-            right.set_title(f"the {MOST_BARS} likeliest of {len(names)}", fontsize=10)
-            names = sorted(names, key=reading.probabilities.get, reverse=True)[:MOST_BARS]
+        if len(names) > MAX_BARS:
+            right.set_title(f"the {MAX_BARS} most likely of {len(names)}", fontsize=10)
+            names = sorted(names, key=reading.probabilities.get, reverse=True)[:MAX_BARS]
         colours = ["tab:orange" if name == reading.prediction else "tab:blue" for name in names]
         right.bar(names, [100 * reading.probabilities[name] for name in names], color=colours)
         right.tick_params(axis="x", rotation=90 if max(map(len, names)) > LONG_NAME else 0)
@@ -161,25 +128,19 @@ def prediction_figure(rows):
 
 
 def _draw_box(axis, digit, factor, corner):
-    from matplotlib.patches import Rectangle
-
     x, y = (digit.box[0] - corner[0]) / factor, (digit.box[1] - corner[1]) / factor
     box = Rectangle((x, y), digit.box[2] / factor, digit.box[3] / factor, fill=False, color="tab:orange")
     axis.add_patch(box)
     axis.text(x, y, digit.digit, color="tab:orange", va="bottom", fontsize=9)
 
 
-def steps_figure(rows):
-    """A row for each (picture, Reading, title): each step from the picture to what the network saw."""
-    from matplotlib import pyplot as plt
-
-    from digits.reading import segmentation
-
+def steps(rows):
+    """A line for each Row: each step from the picture to what the network saw."""
     titles = ("ink, without the light", "strokes", "without lines", "pieces", "what the network sees")
     figure, axes = plt.subplots(
         len(rows), 1 + len(titles), figsize=(13, 2.2 * len(rows) + 0.3), squeeze=False, layout="constrained"
     )
-    for line, (pixels, reading, title) in zip(axes, rows, strict=True):
+    for line, (pixels, _, _, reading, title) in zip(axes, rows, strict=True):
         steps = segmentation.take_apart(pixels)
         pieces = np.where(steps.pieces > 0, 1 + (steps.pieces - 1) % 9, np.nan)
         seen = [digit.image[..., 0] for digit in reading.digits[:9]]
@@ -210,32 +171,28 @@ def _tiles(images):
 
 def label_plainly(axis):
     """Label a logarithmic axis, such as axes.xaxis, with numbers as people write them: 500, 1,000, 2,000."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
     axis.set_major_formatter("{x:,.6g}")
     axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure, path):
-    """Write a figure to a PNG file, whole or not at all."""
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    """Write a figure to a PNG file, completely or not at all. Raises RunError."""
+    try:
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=120)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); run it in a folder of your own") from error
 
 
 def has_screen():
     """Whether Matplotlib can open windows here."""
-    from matplotlib import pyplot as plt
-    from matplotlib.backends import BackendFilter, backend_registry
-
     backend = plt.get_backend().lower()
     return backend in backend_registry.list_builtin(BackendFilter.INTERACTIVE)
 
 
 def show():
     """Show the open figures and wait until they are closed, where there is a screen; then forget them."""
-    from matplotlib import pyplot as plt
-
     if has_screen():
         plt.show()
     plt.close("all")

@@ -1,0 +1,98 @@
+"""The one way in which accuracy is measured: probabilities of a model on a data set, report, calibration."""
+
+import numpy as np
+
+from digits.data import pipeline
+
+MAX_COLUMNS = 20  # of more classes, the most confused pairs are printed in place of the confusion matrix
+
+
+def predict(network, decoded):
+    """Probabilities, float32 N×classes, of a model for images as from pipeline.decode()."""
+    batches = pipeline.evaluation_batches(decoded, network.input_shape[-1])
+    return np.concatenate([network(pixels) for pixels, _ in batches])
+
+
+def evaluate(labels, probabilities, classes):
+    """Compare probabilities (float N×classes) with true labels (int N); return a dict that json can write.
+
+    accuracy (0-1), loss (mean cross-entropy, natural logarithm), correct, total, per_class {name: precision, recall,
+    f1 (all 0-1, 0 where undefined), support}, and confusion_matrix (rows true, columns predicted).
+    """
+    predicted = probabilities.argmax(1)
+    matrix = np.zeros((len(classes), len(classes)), int)
+    np.add.at(matrix, (labels, predicted), 1)
+    hits, support, claimed = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    precision, recall = hits / np.maximum(claimed, 1), hits / np.maximum(support, 1)
+    f1 = 2 * hits / np.maximum(support + claimed, 1)
+    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    columns = zip(classes, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
+    return {
+        "accuracy": float(hits.sum() / len(labels)),
+        "loss": float(-np.log(np.maximum(likelihood, 1e-7)).mean()),
+        "correct": int(hits.sum()),
+        "total": len(labels),
+        "per_class": {c: {"precision": p, "recall": r, "f1": f, "support": s} for c, p, r, f, s in columns},
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def score(result):
+    """The accuracy of what evaluate() returned, as people read it."""
+    return f"{100 * result['accuracy']:.2f}% ({result['correct']:,} of {result['total']:,})"
+
+
+def calibrate(network, probabilities, labels):
+    """Divide a Keras model's logits by the temperature that makes its confidence true; return the new probabilities.
+
+    The temperature is the one with the least cross-entropy on these probabilities, float N×classes, and labels, int N,
+    of images that it was not trained on (C. Guo et al., "On Calibration of Modern Neural Networks", 2017). The last
+    layer takes it in.
+    """
+    logits = np.log(np.maximum(probabilities, 1e-30))
+
+    def log_probabilities(temperature):
+        scaled = logits / temperature
+        return scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
+
+    def loss(temperature):
+        return -log_probabilities(temperature)[np.arange(len(labels)), labels].mean()
+
+    best = min(np.exp(np.linspace(np.log(0.4), np.log(2.5), 201)), key=loss)
+    last = network.layers[-1]
+    last.set_weights([weights / np.float32(best) for weights in last.get_weights()])
+    return np.exp(log_probabilities(best))
+
+
+def calibration_error(labels, probabilities, bins=15):
+    """Expected calibration error, 0-1: the mean difference of confidence and accuracy, over bins of confidence of equal
+    width, weighted by their sizes (M. Naeini, G. Cooper, M. Hauskrecht, 2015)."""
+    confidence, right = probabilities.max(1).astype(np.float64), probabilities.argmax(1) == labels
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(bin_of, confidence - right, bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def as_text(result):
+    """What evaluate() returned as two tables: per class, and the confusion matrix or the most confused pairs."""
+    names = list(result["per_class"])
+    width = max(5, *map(len, names))
+    lines = [f"{'class':>{width}}  precision   recall       F1  support"]
+    for name, row in result["per_class"].items():
+        scores = "  ".join(f"{100 * row[key]:6.2f}%" for key in ("precision", "recall", "f1"))
+        lines.append(f"{name:>{width}}    {scores}  {row['support']:7,}")
+    if len(names) > MAX_COLUMNS:
+        matrix = np.array(result["confusion_matrix"])
+        np.fill_diagonal(matrix, 0)
+        lines += ["", "Most confused (true, predicted, count):"]
+        for index in np.argsort(-matrix, axis=None, kind="stable")[:MAX_COLUMNS]:
+            true, predicted = divmod(int(index), len(names))
+            if matrix[true, predicted]:
+                lines.append(f"{names[true]:>{width}}  {names[predicted]:<{width}}  {matrix[true, predicted]:,}")
+        return "\n".join(lines)
+    cell = max(width, len(str(np.max(result["confusion_matrix"])))) + 1
+    lines += ["", "Confusion matrix (rows true, columns predicted):"]
+    lines.append(" " * width + "".join(f"{name:>{cell}}" for name in names))
+    for name, row in zip(names, result["confusion_matrix"], strict=True):
+        lines.append(f"{name:>{width}}" + "".join(f"{count or '.':>{cell}}" for count in row))
+    return "\n".join(lines)

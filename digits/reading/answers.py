@@ -1,0 +1,45 @@
+"""A Reading in words, as JSON and as a row of a table."""
+
+
+def as_text(reading, min_confidence=0.0):
+    """The answer in one line; marked for review as needs_review() says."""
+    digits_only = all(name.isdecimal() for name in reading.probabilities)
+    if reading.prediction is None:
+        answer = "No digit found" if digits_only else "Nothing found"
+    elif len(reading.digits) > 1:
+        lowest = min(digit.confidence for digit in reading.digits)
+        kind = "Number" if digits_only else "Text"
+        answer = f"{kind}: {reading.number}  (lowest confidence {100 * lowest:.1f}%)"
+    elif reading.is_digit:
+        answer = f"Prediction: {reading.prediction} with {100 * reading.confidence:.2f}% confidence"
+    else:
+        refused = "Not a digit (looks most like a" if digits_only else "None of the classes (looks most like"
+        answer = f"{refused} {reading.prediction}, {100 * reading.confidence:.0f}%)"
+    return answer + ("  (to be reviewed)" if needs_review(reading, min_confidence) else "")
+
+
+def needs_review(reading, min_confidence):
+    """Whether a person should look at it: a digit is less confident, something was refused, or nothing was read."""
+    unsure = any(digit.confidence < min_confidence for digit in reading.digits)
+    return unsure or (min_confidence > 0 and bool(reading.refused or not reading.digits))
+
+
+def as_json(reading):
+    """A dict that json can write."""
+    keys = ("prediction", "confidence", "probabilities", "is_digit", "digit_score", "number")
+    digits = [
+        {"digit": d.digit, "confidence": d.confidence, "digit_score": d.digit_score, "box": list(d.box)}
+        for d in reading.digits
+    ]
+    return {key: getattr(reading, key) for key in keys} | {"digits": digits}
+
+
+def csv_header(classes):
+    probabilities = [f"probability_{name}" for name in classes]
+    return ["path", "prediction", "confidence", *probabilities, "is_digit", "digit_score", "number", "review", "error"]
+
+
+def csv_row(name, reading, min_confidence):
+    """The cells under csv_header() for a picture that was read."""
+    row = [name, reading.prediction, reading.confidence, *reading.probabilities.values(), reading.is_digit]
+    return [*row, reading.digit_score, reading.number, needs_review(reading, min_confidence), ""]

@@ -1,0 +1,92 @@
+"""Many pictures: all processors segment them, and the network classifies them in batches."""
+
+import sys
+from collections import deque
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NamedTuple
+
+from digits.cli import RunError, UsageError, progress
+from digits.model import describe
+from digits.reading import image_file, reader, worker_pool
+
+BATCH = 20  # pictures that the network classifies at a time
+POOL_FROM = 100  # pictures; fewer are segmented in this process, which is sooner than to start others
+
+
+class Picture(NamedTuple):
+    """A picture to read, and how it is called in the output."""
+
+    name: str
+    source: object  # path, or uint8 array
+    page: int = 0  # of a TIFF, from 0
+
+
+def find_pictures(names, exclude=()):
+    """The Pictures that paths of files and folders name, those in folders sorted, each page of a TIFF by itself.
+
+    exclude: resolved paths to leave out of folders. Raises UsageError.
+    """
+    paths = []
+    for name in map(Path, names):
+        if name.is_dir():
+            inside = [path for path in image_file.pictures_in(name) if path.resolve() not in exclude]
+            if not inside and len(names) == 1:
+                raise UsageError(f"{name}: no pictures in this folder; name one that has some")
+            paths += inside or [name]
+        elif name.exists() or len(names) > 1:  # a missing one among several is reported in its turn
+            paths.append(name)
+        else:
+            raise UsageError(f"{name}: no such file; name another picture, or edit img_path in predict.py")
+    pictures = []
+    for path in paths:
+        pages = image_file.count_pages(path) if path.suffix.lower() in (".tif", ".tiff") else 1
+        names_of_pages = [str(path)] if pages == 1 else [f"{path} page {page + 1}" for page in range(pages)]
+        pictures += [Picture(name, path, page) for page, name in enumerate(names_of_pages)]
+    return pictures
+
+
+def read_pictures(pictures, model_path, box=None):
+    """Yield (Picture, Reading or None, error message or None) for each; on a terminal, show progress.
+
+    Raises UsageError if the model cannot be used, RunError if a worker process was killed.
+    """
+    readings = _classify(_segment(pictures, box, not describe(model_path).segment), model_path)
+    return readings if sys.stdout.isatty() else progress(readings, "Reading pictures", len(pictures))
+
+
+def _classify(batches, model_path):
+    for batch in batches:
+        segmented = [found for _, found, error in batch if not error]
+        readings = iter(reader.classify(segmented, model_path) if segmented else ())
+        for picture, _, error in batch:
+            yield picture, None if error else next(readings), error
+
+
+def _segment(pictures, box, whole):
+    """Yield lists of (Picture, Segmented or None, error message or None)."""
+    size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
+    batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
+    if worker_pool.count() == 1 or len(pictures) <= POOL_FROM:
+        yield from ([_segment_one(picture, box, whole) for picture in batch] for batch in batches)
+        return
+    pool, running = worker_pool.pool(), deque()
+    try:
+        for batch in batches:
+            running.append([pool.submit(_segment_one, picture, box, whole) for picture in batch])
+            if len(running) > 2 * worker_pool.count():  # few at a time, so that memory does not grow with the folder
+                yield [one.result() for one in running.popleft()]
+        for batch in running:
+            yield [one.result() for one in batch]
+    except BrokenProcessPool:
+        raise RunError("a process that reads pictures was killed, probably out of memory; read fewer") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _segment_one(picture, box, whole):
+    try:
+        return picture, reader.segment(picture.source, box, picture.page, whole=whole), None
+    except image_file.PictureError as error:
+        is_folder = isinstance(picture.source, Path) and picture.source.is_dir()
+        return picture, None, "no pictures in this folder" if is_folder else str(error)
