@@ -75,14 +75,15 @@ def folder(drawn_folder, workplace):
     return workplace / "small"
 
 
-TRAINING = ["--epochs", "3", "--batch-size", "32", "--validation-split", "0.1"]
+# Flags of train.py: a tiny network, for a few seconds
+TINY = ["--epochs", "3", "--batch-size", "32", "--validation-split", "0.1", "--filters", "4,8"]
 
 
 @pytest.fixture(scope="session")
 def trained(drawn_folder, tmp_path_factory):
-    """The model of an uninterrupted training on drawn_folder with the flags TRAINING."""
+    """The model of an uninterrupted training on drawn_folder with the flags TINY."""
     model = tmp_path_factory.mktemp("trained") / "small_cnn.keras"
-    assert train.main(["--data", str(drawn_folder), "--model", str(model), *TRAINING]) == 0
+    assert train.main(["--data", str(drawn_folder), "--model", str(model), *TINY]) == 0
     return model
 
 

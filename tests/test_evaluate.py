@@ -11,7 +11,7 @@ from PIL import Image
 
 import evaluate
 from digits import model
-from digits.data import pipeline
+from digits.data import sources
 from tests.conftest import PROJECT, one_line
 
 
@@ -88,14 +88,14 @@ def test_a_model_without_json_has_the_classes_0_to_9(trained, drawn_folder, work
     assert json.loads(capsys.readouterr().out)["classes"] == list("0123456789")
 
 
-def test_drawn_digits_where_mnist_cannot_be_had(shipped, monkeypatch, capsys, workplace):
+def test_drawn_digits_without_mnist(shipped, monkeypatch, capsys, workplace):
     """In a fresh clone without MNIST there is only mnist_cnn.keras; after train.py there is drawn_cnn.keras."""
-    monkeypatch.setattr(pipeline, "DRAWN", {"train": (200, 1), "test": (50, 2)})
+    monkeypatch.setattr(sources, "DRAWN", {"train": (200, 1), "test": (50, 2)})
     shutil.copy(shipped, "mnist_cnn.keras")
     assert evaluate.main(["--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["model"] == "mnist_cnn.keras"
     assert "using drawn digits" in err and "drawn_cnn.keras is not there yet" in err
-    model.save(model.build("cnn"), workplace / "drawn_cnn.keras")
+    model.save(model.build("cnn"), workplace / "drawn_cnn.keras", {"classes": list("0123456789")})
     assert evaluate.main(["--json"]) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "drawn_cnn.keras"

@@ -1,3 +1,5 @@
+import json
+import shutil
 import zipfile
 
 import keras
@@ -6,6 +8,8 @@ import pytest
 
 from digits import model
 from digits.cli import UsageError
+
+DIGITS = list("0123456789")
 
 
 @pytest.mark.parametrize(
@@ -19,7 +23,7 @@ def test_sizes(network, parameters, channels):
 
 
 def test_layers_of_the_cnn():
-    built = model.build("cnn")
+    built = model.build("cnn", dropout=0.5)
     names = [type(layer).__name__ for layer in built.layers]
     assert names == ["Rescaling", "Conv2D", "MaxPooling2D", "Conv2D", "MaxPooling2D", "Conv2D",
                      "GlobalAveragePooling2D", "Dropout", "Dense"]  # fmt: skip
@@ -61,13 +65,13 @@ def test_other_number_of_classes_and_dropout():
 def test_saved_file_opens_with_plain_keras(tmp_path):
     built = model.build("cnn", l2=1e-4)
     built.compile("adam", "sparse_categorical_crossentropy")
-    model.save(built, tmp_path / "a.keras")
+    model.save(built, tmp_path / "a.keras", {"classes": DIGITS})
     opened = keras.saving.load_model(tmp_path / "a.keras", safe_mode=True)
     assert not opened.compiled
     assert {weight.dtype for weight in opened.weights} == {"float32"}
     pixels = np.random.default_rng(0).uniform(0, 255, (5, 28, 28, 3)).astype(np.float32)
     np.testing.assert_array_equal(opened(pixels), built(pixels))
-    assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.keras"]
     with zipfile.ZipFile(tmp_path / "a.keras") as archive:  # an older Keras refuses settings that are new
         assert b'_config": null' not in archive.read("config.json")
 
@@ -82,9 +86,9 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(keras.Sequential, "save", fail)
     with pytest.raises(KeyboardInterrupt):
-        model.save(model.build("dense64"), path)
+        model.save(model.build("dense64"), path, {"classes": DIGITS})
     assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.keras"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.keras", "a.previous.keras"]
 
 
 def unscaled(path):
@@ -135,7 +139,31 @@ def test_files_that_are_refused(tmp_path, write, message):
 
 def test_truncated_model(tmp_path):
     path = tmp_path / "model.keras"
-    model.save(model.build("dense64"), path)
+    model.save(model.build("dense64"), path, {"classes": DIGITS})
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(UsageError, match="damaged"):
         model.load(path)
+
+
+def test_class_names_come_from_the_json(shipped, workplace):
+    shutil.copy(shipped, "a.keras")
+    assert model.load("a.keras").classes == DIGITS
+    (workplace / "a.json").write_text(json.dumps({"classes": list("abcdefghij"), "threshold": 0.7, "segment": False}))
+    opened = model.load("a.keras")  # anew, since the description has changed
+    assert opened[1:] == (list("abcdefghij"), 0.7, False) == tuple(model.describe("a.keras"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"classes": ["a"]}', '{"classes": 10}', json.dumps({"classes": list(range(10))})]
+)
+def test_a_damaged_json_is_named(shipped, workplace, text):
+    shutil.copy(shipped, "a.keras")
+    (workplace / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=r"a\.json"):
+        model.load("a.keras")
+
+
+def test_the_digit_score_is_the_share_of_the_two_likeliest_classes():
+    unsure = np.array([[0.1] * 10, [0.5, 0.5] + [0.0] * 8, [1.0] + [0.0] * 9])
+    np.testing.assert_allclose(model.digit_score(unsure), [0, 1, 1], atol=1e-9)
+    np.testing.assert_allclose(model.digit_score(np.array([[0.3, 0.7]])), [0.7])

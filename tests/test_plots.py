@@ -1,0 +1,49 @@
+import numpy as np
+from matplotlib.text import Text
+
+from digits import metrics, plots
+from digits.reading import reader
+
+CLASSES = ["a", "b", "c"]
+LABELS = np.array([0, 0, 0, 1, 1, 1])
+PROBABILITIES = np.array(
+    [[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.3, 0.4, 0.3], [0.5, 0.25, 0.25]]
+)
+
+
+def test_figures_are_drawn(tmp_path):
+    result = metrics.evaluate(LABELS, PROBABILITIES, CLASSES)
+    history = [{"epoch": e, "accuracy": 0.9, "loss": 1 / e, "val_accuracy": 0.8, "val_loss": 1 / e} for e in (1, 2)]
+    pixels = np.zeros((6, 28, 28, 1), np.uint8)
+    figures = [
+        plots.confusion_matrix(result),
+        plots.curves(history),
+        plots.grid(pixels, LABELS, PROBABILITIES, CLASSES, 3, 5, "six images"),
+    ]
+    for figure in figures:
+        plots.save(figure, tmp_path / "figure.png")
+        assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in tmp_path.iterdir()] == ["figure.png"]
+    texts = {text.get_text() for text in figures[0].axes[0].texts}
+    assert texts == {"2", "1"}
+    assert not plots.has_screen()
+
+
+def test_no_title_of_the_steps_covers_another(shipped):
+    picture = np.full((320, 240, 3), 255, np.uint8)
+    reading = reader.read(picture, shipped)
+    figure = plots.steps([plots.Row(picture, 1, (0, 0), reading, "5.png\nNot a digit (looks most like a 4, 56%)")] * 2)
+    figure.canvas.draw()
+    titles = [text for text in figure.findobj(Text) if text.get_text()]
+    assert "no ink found" in {text.get_text() for text in titles}
+    boxes = [text.get_window_extent() for text in titles]
+    assert len(boxes) == 12
+    assert not any(one.overlaps(two) for place, one in enumerate(boxes) for two in boxes[:place])
+
+
+def test_names_of_classes_do_not_overlap_in_the_figures():
+    names = ["T-shirt/top", "Ankle boot", "Pullover"]
+    figure = plots.confusion_matrix(metrics.evaluate(LABELS, PROBABILITIES, names))
+    assert {label.get_rotation() for label in figure.axes[0].get_xticklabels()} == {90}
+    figure = plots.grid(np.zeros((6, 28, 28, 1)), LABELS, PROBABILITIES, names, 2, 3, "title")
+    assert figure.axes[0].get_title() == "T-shirt/top (70.0%)\ntrue T-shirt/top"

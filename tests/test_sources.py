@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from digits.cli import UsageError
+from digits.data import sources
+
+
+def test_names_and_folders(workplace):
+    assert [sources.name_of(data) for data in (None, "mnist", "drawn", "my/letters", ".")] == [
+        "mnist", "mnist", "drawn", "letters", workplace.name,
+    ]  # fmt: skip
+    (workplace / "Mnist_dataset").mkdir()
+    assert sources.make_available(None) == sources.make_available("mnist") == "mnist"
+    assert sources.make_available("letters") == "letters"
+
+
+def test_drawn_digits(monkeypatch):
+    monkeypatch.setattr(sources, "DRAWN", {"train": (200, 1), "test": (50, 2)})
+    images = sources.load("drawn", "test")
+    assert images.paths is None and images.pixels.shape == (50, 28, 28, 1)
+    assert np.bincount(images.labels).tolist() == [5] * 10 and images.classes == list("0123456789")
+
+
+def test_mnist_that_is_not_available(capsys):
+    assert sources.make_available(None) == "drawn"
+    assert "using drawn digits" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"MNIST_DIR.*--data drawn"):
+        sources.make_available("mnist")
+
+
+def test_a_data_set_to_fetch():
+    with pytest.raises(UsageError, match=r"emnist-letters: no such folder; .*python -m extras\.fetch emnist-letters"):
+        sources.load("emnist-letters", "train")
