@@ -34,18 +34,20 @@ class Settings:
     optimizer: str = option(None, "(default: from --epochs)", choices=["adam", "muon"])
     batch_size: int = option(None, "images per step (default: from --epochs)", number(int, least=1, most=1_000_000))
     learning_rate: float = option(None, "peak rate (default: from --epochs)", number(float, above=0, most=10))
-    filters: list = option(None, "of each convolution of cnn (default: 32,64,128)", numbers(int, 1, 1024, count=8))
-    kernel_size: int = option(None, "side of the kernels of cnn, pixels (default: 3)", number(int, least=1, most=7))
+    filters: list = option(None, "of each convolution of cnn, such as 16,32,64", numbers(int, 1, 1024, count=8))
+    kernel_size: int = option(None, "side of the kernels of cnn, pixels", number(int, least=1, most=7))
     dropout: float = option(None, "rate, 0-1 (default: from --network)", number(float, least=0, below=1))
     l2: float = option(1e-5, "weight of the L2 penalty on the convolutions of cnn", number(float, least=0, most=1))
     augment: float = option(None, "random warps, 0-3 (default: from --epochs)", number(float, least=0, most=3))
     variety: float = option(
         None, "share of other handwriting mixed in, 0-2 (default: from --epochs)", number(float, least=0, most=2)
     )
-    validation_split: float = option(1 / 12, "share of each class to validate, 0-1", number(float, least=0, below=1))
+    validation_split: float = option(1 / 12, "share of each class to validate on, 0-1", number(float, least=0, below=1))
     seed: int = option(0, "same seed, same machine: same weights", number(int, least=0, most=2**31 - 1))
     precision: str = option(
-        "auto", "to compute in; auto is the fastest here, float32 is saved", choices=["auto", "float32", "bfloat16"]
+        "auto",
+        "to train in; auto: the fastest on this machine; the saved model is float32",
+        choices=["auto", "float32", "bfloat16"],
     )
     model: Path = option(None, model.HELP, Path, recorded=False)
     cache: str = option("auto", "for decoded images", choices=["auto", "memory", "disk", "none"], recorded=False)
@@ -66,7 +68,7 @@ class Settings:
             self.learning_rate = round(min(1e-2, peak), 6)
         if self.network == "cnn":
             self.filters = self.filters or list(model.FILTERS)
-            self.kernel_size = self.kernel_size or 3
+            self.kernel_size = self.kernel_size or model.KERNEL_SIZE
         if self.dropout is None:
             self.dropout = model.NETWORKS[self.network].dropout
         if self.augment is None:  # a long run sees each image often enough for stronger warps
@@ -113,9 +115,7 @@ def load_splits(settings):
     images = sources.load(settings.data, "train")
     test = None if settings.no_test else sources.load(settings.data, "test")
     if test and test.classes != images.classes:
-        raise UsageError(
-            f"{settings.data}/test: has other classes than the training images; see to it, or use --no-test"
-        )
+        raise UsageError(f"{settings.data}/test: has other classes than train/; make them agree, or use --no-test")
     splits = Splits(*folders.train_val_split(images, settings.validation_split), test)
     counts = f"{len(splits.training.labels):,} images to train, {len(splits.validation.labels):,} to validate"
     print(f"Model: {settings.path}   Data: {sources.name_of(settings.data)}, {counts}")
@@ -134,7 +134,7 @@ def train(settings):
     with pipeline.open_cache(settings.cache, splits.training, settings.path.with_suffix(".cache")) as cache:
         training_set = pipeline.decode(splits.training, cache, "training")
         validation_set = pipeline.decode(splits.validation, cache, "validation")
-        settings.precision = model.choose_precision(settings.precision)
+        settings = dataclasses.replace(settings, precision=model.choose_precision(settings.precision))
         this_run = settings.recorded() | {"processes": 1}
         this_run["data_sha256"] = pipeline.fingerprint(training_set, validation_set)
         checkpoint.start(settings.path, this_run, resume)
@@ -173,8 +173,8 @@ def finish(settings, splits, validation_set, cache, network, history, this_run):
         "threshold": threshold,
         "accuracy": {name: results[name]["accuracy"] if name in results else None for name in ("validation", "test")},
         "seconds": round(sum(row["seconds"] for row in history), 1),
-        "data": {"name": sources.name_of(settings.data), **sizes, "sha256": this_run.pop("data_sha256")},
-        "settings": this_run,
+        "data": {"name": sources.name_of(settings.data), **sizes, "sha256": this_run["data_sha256"]},
+        "settings": {name: value for name, value in this_run.items() if name != "data_sha256"},
         **training.environment(),
         "history": history,
     }

@@ -87,8 +87,7 @@ class Parser(argparse.ArgumentParser):
 
     def _add_option(self, field):
         about, default = field.metadata, field.default
-        shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
-        keywords = {"help": about["help"] + f" (default: {shown})" * (shown not in (None, False, ""))}
+        keywords = {"help": about["help"] + _default_text(default)}
         if about["positional"]:
             self.add_argument(field.name, nargs="*", default=default, **keywords)
             return
@@ -102,7 +101,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(flag(field.name), **keywords)
 
     def moved(self, *flags, to):
-        """Say in one line where the work of these flags is done now."""
+        """Let these flags say in one line where they are now."""
 
         class Moved(argparse.Action):
             def __call__(self, parser, namespace, values, option_string=None):
@@ -119,6 +118,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def _default_text(default):
+    if default is None or default is False or default == ():
+        return ""
+    return f" (default: {default:.3g})" if isinstance(default, float) else f" (default: {default})"
 
 
 def number(kind, least=None, most=None, above=None, below=None):

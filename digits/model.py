@@ -23,6 +23,7 @@ from digits.cli import UsageError, atomic_write, first_line, import_tensorflow, 
 from digits.reading import runtimes
 
 FILTERS = (32, 64, 128)  # of the convolutions of cnn
+KERNEL_SIZE = 3  # height and width of their kernels, pixels
 POOLINGS = 2  # after the first convolutions of cnn; the feature maps of the last one are averaged
 DEFAULT_THRESHOLD = 0.5  # of the digit score, for a model without a description
 HELP = "model file (default: <data>_<network>.keras)"
@@ -92,7 +93,7 @@ NETWORKS = {
 }
 
 
-def build(network, classes=10, dropout=0.0, precision="float32", l2=0.0, filters=FILTERS, kernel_size=3):
+def build(network, classes=10, dropout=0.0, precision="float32", l2=0.0, filters=FILTERS, kernel_size=KERNEL_SIZE):
     """Return an uncompiled Keras model: float32 N×28×28×channels pixels, 0-255 -> float32 N×classes probabilities.
 
     network: a key of NETWORKS. dropout: rate, 0-1. precision: what the layers compute in, "float32" or "bfloat16";
