@@ -1,4 +1,4 @@
-"""Draw a digit in the browser and watch it being read; or let other programs ask.
+"""Draw a digit in the browser and watch it being read; or let other programs send pictures.
 
     python draw.py                                  # opens the page; its keys: p predict, c clear, u undo, q quit
     curl --data-binary @samples/5.png http://127.0.0.1:8000/predict
@@ -9,6 +9,7 @@ The page and the service need two more packages: pip install -r requirements-dra
 """
 
 import argparse
+import dataclasses
 import os
 import re
 import signal
@@ -18,58 +19,77 @@ import threading
 import webbrowser
 from pathlib import Path
 
-from digits.cli import Parser, RunError, UsageError, check_model_file, fail, number, run
-
-HOST = "127.0.0.1"  # the address to listen at; 0.0.0.0: all of this machine's, so that others can reach it
-PORT = 8000  # 0: any free one
-MODEL = "mnist_cnn.keras"  # model file
-ALLOW_HOST = ()  # host names, besides this machine's own, under which the service answers
-ALLOW_ORIGIN = ()  # pages elsewhere that may ask it, such as "https://forms.example.org"
-IN_FLIGHT = 64  # requests at a time; beyond, the answer is 503
+from digits import model
+from digits.cli import Parser, RunError, UsageError, fail, number, option, run
 
 
-def make_app(model, hosts, origins, in_flight, on_quit=None):
-    """The service of digits.web.service.make_app(). Raises UsageError if a package is missing."""
+def host_name(text):
+    if not re.fullmatch(r"[^/\s*]+", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a host name or address such as 192.168.1.5")
+    return text
+
+
+def origin(text):
+    if not re.fullmatch(r"https?://[^/\s*]+/?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not an origin such as https://forms.example.org")
+    return text
+
+
+@dataclasses.dataclass
+class Settings:
+    """Each setting is also a flag."""
+
+    host: str = option("127.0.0.1", "address to listen at; 0.0.0.0: all of this machine's addresses", host_name)
+    port: int = option(8000, "0: any free one", number(int, least=0, most=65535))
+    model: Path = option(Path("mnist_cnn.keras"), "model file", Path)
+    no_browser: bool = option(False, "do not open the page")
+    allow_host: tuple = option((), "another name or address under which to answer; may be repeated", host_name)
+    allow_origin: tuple = option(
+        (), "another page that may send requests, such as https://a.org; may be repeated", origin
+    )
+    in_flight: int = option(64, "requests at a time; beyond, the answer is 503", number(int, least=1, most=10_000))
+
+
+def make_app(settings, on_quit=None):
+    """The service of these Settings. Raises UsageError, also if a package is missing, and RunError."""
     try:
         import uvicorn  # noqa: F401
 
         from digits.web import service
     except ModuleNotFoundError as error:
         raise UsageError(f"the package {error.name} is missing: pip install -r requirements-draw.txt") from None
-    return service.make_app(model, hosts, origins, in_flight, on_quit)
+    hosts = [settings.host, *settings.allow_host]
+    return service.make_app(settings.model, hosts, settings.allow_origin, settings.in_flight, on_quit)
 
 
 def create_app():
-    """The service for `uvicorn draw:create_app --factory`.
-
-    The environment variables DRAW_MODEL, DRAW_ALLOW_HOST and DRAW_ALLOW_ORIGIN (lists with spaces between) set it.
-    """
-    hosts, origins = os.environ.get("DRAW_ALLOW_HOST"), os.environ.get("DRAW_ALLOW_ORIGIN")
+    """For `uvicorn draw:create_app --factory`; DRAW_MODEL, DRAW_ALLOW_HOST and DRAW_ALLOW_ORIGIN in the environment,
+    lists with spaces between, do what the flags do."""
+    given = {}
     try:
-        hosts = ALLOW_HOST if hosts is None else [host(one) for one in hosts.split()]
-        origins = ALLOW_ORIGIN if origins is None else [origin(one) for one in origins.split()]
-        model = os.environ.get("DRAW_MODEL", MODEL)
-        check_model_file(model)
-        return make_app(model, hosts, origins, IN_FLIGHT)
-    except argparse.ArgumentTypeError as error:
-        raise SystemExit(fail(f"DRAW_ALLOW_HOST or DRAW_ALLOW_ORIGIN: {error}", 2)) from None
-    except UsageError as error:
-        raise SystemExit(fail(error, 2)) from None
-    except RunError as error:
-        raise SystemExit(fail(error, 1)) from None
+        if "DRAW_MODEL" in os.environ:
+            given["model"] = Path(os.environ["DRAW_MODEL"])
+        for name, parse in (("allow_host", host_name), ("allow_origin", origin)):
+            if f"DRAW_{name.upper()}" in os.environ:
+                given[name] = [parse(word) for word in os.environ[f"DRAW_{name.upper()}"].split()]
+        settings = Settings(**given)
+        model.check(settings.model)
+        return make_app(settings)
+    except (UsageError, RunError, argparse.ArgumentTypeError) as error:
+        raise SystemExit(fail(error, 1 if isinstance(error, RunError) else 2)) from None
 
 
 def listen(host, port):
     """A socket that listens at host and port. Raises UsageError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    tcp = socket.IPPROTO_TCP  # named, for else asyncio keeps Nagle's algorithm, which holds answers back for 40 ms
+    tcp = socket.IPPROTO_TCP  # else asyncio keeps Nagle's algorithm, which holds answers back for 40 ms
     listener = socket.socket(family, socket.SOCK_STREAM, tcp)
     if os.name == "posix":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
         listener.listen(1024)
-    except (OSError, TypeError, UnicodeError) as error:  # those of an address that is none
+    except (OSError, TypeError, UnicodeError) as error:  # the latter two for an invalid address
         listener.close()
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise UsageError(f"cannot listen at {host} port {port} ({reason}); choose another --port or --host") from None
@@ -77,62 +97,27 @@ def listen(host, port):
 
 
 def open_browser(address):
-    """Open the page, where there is a screen: without one, Python would open a browser in the terminal."""
+    """Open the page if there is a screen: without one, Python would open a browser in the terminal."""
     if sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"} & os.environ.keys():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
-def host(text):
-    """The host name or address that a flag names."""
-    if not re.fullmatch(r"[^/\s*]+", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a host name or address such as 192.168.1.5")
-    return text
-
-
-def origin(text):
-    """The origin that a flag names."""
-    if not re.fullmatch(r"https?://[^/\s*]+/?", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not an origin such as https://forms.example.org")
-    return text
-
-
-def parse_args(argv):
-    parser = Parser(__doc__)
-    listen_at = "address to listen at (default: %(default)s, this machine alone)"
-    parser.add_argument("--host", type=host, default=HOST, help=listen_at)
-    parser.add_argument("--port", type=number(int, 0, 65535), default=PORT, help="0: any (default: %(default)s)")
-    parser.add_argument("--model", type=Path, default=Path(MODEL), help="model file (default: %(default)s)")
-    parser.add_argument("--no-browser", action="store_true", help="do not open the page")
-    name = "a host name or address, besides this machine's own, under which to answer; may be repeated"
-    parser.add_argument("--allow-host", action="append", type=host, default=list(ALLOW_HOST), metavar="NAME", help=name)
-    page = "a page elsewhere that may ask, such as https://forms.example.org; may be repeated"
-    parser.add_argument(
-        "--allow-origin", action="append", type=origin, default=list(ALLOW_ORIGIN), metavar="ORIGIN", help=page
-    )
-    busy = "requests answered at a time; beyond, the answer is 503 (default: %(default)s)"
-    parser.add_argument("--in-flight", type=number(int, 1, 10_000), default=IN_FLIGHT, metavar="N", help=busy)
-    return parser.parse_args(argv)
-
-
-def work(args):
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in good order while it starts, too
-    check_model_file(args.model)
-    with listen(args.host, args.port) as listener:
-        print(f"Model: {args.model}", flush=True)
-        names = [args.host, *args.allow_host]
-        app = make_app(
-            args.model, names, args.allow_origin, args.in_flight, lambda: signal.raise_signal(signal.SIGTERM)
-        )
+def draw(settings):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends cleanly while it starts, too
+    model.check(settings.model)
+    with listen(settings.host, settings.port) as listener:
+        print(f"Model: {settings.model}", flush=True)
+        app = make_app(settings, on_quit=lambda: signal.raise_signal(signal.SIGTERM))
         import uvicorn
 
-        config = uvicorn.Config(app, log_level="error", server_header=False, timeout_graceful_shutdown=5)
-        shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host)
+        shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
         address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}/"
         print(f"Draw at {address}  (Ctrl-C, or the key q in the page, ends it)", flush=True)
-        if args.host in ("0.0.0.0", "::") and not args.allow_host:
+        if settings.host in ("0.0.0.0", "::") and not settings.allow_host:
             print("Other machines are refused until --allow-host names the address that they reach this one by")
-        if not args.no_browser:
+        if not settings.no_browser:
             open_browser(address)
+        config = uvicorn.Config(app, log_level="error", server_header=False, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
         server.handle_exit = lambda *_: setattr(server, "should_exit", True)  # a second Ctrl-C would not end it cleanly
         for one in (signal.SIGINT, signal.SIGTERM):
@@ -142,7 +127,7 @@ def work(args):
 
 
 def main(argv=None):
-    return run(work, parse_args(argv))
+    return run(draw, Parser(__doc__, Settings).settings(argv))
 
 
 if __name__ == "__main__":

@@ -141,14 +141,14 @@ def steps(rows):
         len(rows), 1 + len(titles), figsize=(13, 2.2 * len(rows) + 0.3), squeeze=False, layout="constrained"
     )
     for line, (pixels, _, _, reading, title) in zip(axes, rows, strict=True):
-        steps = segmentation.take_apart(pixels)
+        steps = segmentation.preprocess(pixels)
         pieces = np.where(steps.pieces > 0, 1 + (steps.pieces - 1) % 9, np.nan)
         seen = [digit.image[..., 0] for digit in reading.digits[:9]]
         if not seen and reading.image is not None:
             seen = [reading.image[..., 0]]
         line[0].imshow(pixels)
         line[0].set_title(title, fontsize=9, loc="left", pad=20)  # above the others, since it may be longer
-        for axis, image in zip(line[1:4], (steps.ink, steps.strokes, steps.unlined), strict=True):
+        for axis, image in zip(line[1:4], (steps.foreground, steps.strokes, steps.unruled), strict=True):
             axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
         line[4].imshow(pieces, cmap="Set1", vmin=1, vmax=9, interpolation="nearest")
         for axis, name in zip(line[1:], titles, strict=True):

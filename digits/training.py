@@ -15,7 +15,7 @@ from digits import checkpoint, model
 from digits.cli import RunError, atomic_write
 from digits.data import handwriting, pipeline
 from digits.data.folders import SHUFFLE_BUFFER
-from digits.data.handwriting import NON_DIGIT
+from digits.data.non_digits import NON_DIGIT, non_digits
 from digits.muon import Muon
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises to its peak
@@ -61,9 +61,9 @@ def mix_in_handwriting(training, classes, share, seed):
     images, labels = next(training.batch(SHUFFLE_BUFFER).as_numpy_iterator())
     count = round(share * len(images))  # a larger data set sees them several times per epoch
     digits, digit_labels = handwriting.digits(images, labels, count, seed)
-    non_digits = handwriting.non_digits(images, count // 2, seed)
-    pixels = np.concatenate([digits, non_digits])
-    labels = np.concatenate([digit_labels, np.full(len(non_digits), NON_DIGIT)])
+    others = non_digits(images, count // 2, seed)
+    pixels = np.concatenate([digits, others])
+    labels = np.concatenate([digit_labels, np.full(len(others), NON_DIGIT)])
     return pipeline.mix_in(training, pixels, labels, times=len(training) / len(images))
 
 

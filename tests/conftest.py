@@ -6,6 +6,9 @@ the tests that need them are skipped where they are not set.
 
 import os
 import shutil
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -13,8 +16,11 @@ import pytest
 
 matplotlib.use("agg")
 
+import draw
 import train
-from digits.data import mnist, relatives, strokes
+from digits.data import mnist, strokes
+from digits.data.folders import write_png_folder
+from extras import fetch
 
 PROJECT = Path(__file__).parents[1]
 
@@ -41,8 +47,8 @@ def workplace(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "no_keras"))
     monkeypatch.setattr(mnist, "MIRRORS", ())
-    without_mirrors = {name: relative._replace(mirrors=()) for name, relative in relatives.RELATIVES.items()}
-    monkeypatch.setattr(relatives, "RELATIVES", without_mirrors)
+    without_mirrors = {name: dataset._replace(mirrors=()) for name, dataset in fetch.DATASETS.items()}
+    monkeypatch.setattr(fetch, "DATASETS", without_mirrors)
     return tmp_path
 
 
@@ -58,7 +64,7 @@ def one_line(capsys, status, *words):
 def png_folder(folder, training=300, test=100):
     for split, count, seed in (("train", training, 3), ("test", test, 4)):
         images, labels = strokes.draw(count, seed)
-        mnist.write_png_folder(folder / split, images[..., 0], labels)
+        write_png_folder(folder / split, images[..., 0], labels)
     return folder
 
 
@@ -91,3 +97,31 @@ def trained(drawn_folder, tmp_path_factory):
 def shipped():
     """The model that comes with the project."""
     return PROJECT / "mnist_cnn.keras"
+
+
+@contextmanager
+def serving(app, port=0):
+    """Run a service in a thread; yield its port."""
+    import uvicorn
+
+    listener = draw.listen("127.0.0.1", port)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def service_port(shipped):
+    """The port of the service with the shipped model."""
+    service = pytest.importorskip("digits.web.service", reason="pip install -r requirements-draw.txt")
+    hosts, origins = ["digits.example.org"], ["https://forms.example.org"]
+    with serving(service.make_app(shipped, hosts, origins)) as port:
+        yield port

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 from PIL import Image
@@ -21,7 +20,7 @@ from PIL import Image
 import draw
 import predict
 from digits.web import service
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, serving
 
 FIVE = (PROJECT / "samples" / "5.png").read_bytes()
 
@@ -39,33 +38,9 @@ def ask(port, method="POST", path="/predict", body=None, **headers):
         connection.close()
 
 
-@pytest.fixture(scope="module")
-def port(shipped):
-    with running(shipped, origins=["https://forms.example.org"], hosts=["digits.example.org"]) as port:
-        yield port
-
-
-def running(model, port=0, **settings):
-    """The service in a thread; gives its port."""
-    return serving(service.make_app(model, **settings), port)
-
-
-@contextmanager
-def serving(app, port=0):
-    import uvicorn
-
-    listener = draw.listen("127.0.0.1", port)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
+@pytest.fixture
+def port(service_port):
+    return service_port
 
 
 def test_a_picture_is_read_as_predict_reads_it(port, capsys, monkeypatch):
@@ -82,7 +57,7 @@ def test_a_picture_is_read_as_predict_reads_it(port, capsys, monkeypatch):
     assert len(seen) == 28 * 28 and max(seen) == 255
 
 
-def test_what_no_digit_is_says_so(port, workplace):
+def test_blank_paper_and_non_digits(port, workplace):
     Image.new("L", (50, 50), 255).save("blank.png")
     blank = ask(port, body=(workplace / "blank.png").read_bytes())[2]
     assert (blank["prediction"], blank["number"], blank["is_digit"]) == (None, "", False)
@@ -155,7 +130,7 @@ def test_limits(port, monkeypatch, workplace):
 def test_many_at_once_are_answered_right_or_refused_at_once(shipped):
     names = ("5.png", "7.png", "number.jpg")
     bodies = [(PROJECT / "samples" / name).read_bytes() for name in names]
-    with running(shipped, most_in_flight=8) as port, ThreadPoolExecutor(200) as clients:
+    with serving(service.make_app(shipped, max_in_flight=8)) as port, ThreadPoolExecutor(200) as clients:
         answers = list(clients.map(lambda place: ask(port, body=bodies[place % 3]), range(200)))
         right = 0
         for place, (status, headers, answer) in enumerate(answers):
@@ -169,9 +144,10 @@ def test_many_at_once_are_answered_right_or_refused_at_once(shipped):
         assert ask(port, body=FIVE)[0] == 200
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_replaced(shipped):
     others = multiprocessing.active_children()
-    with running(shipped) as port:
+    with serving(service.make_app(shipped)) as port:
         before = ask(port, body=FIVE)[2]
         for process in multiprocessing.active_children():
             if process not in others:
@@ -193,6 +169,7 @@ def started(shipped):
         process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_under_load_ends_it_in_good_order(started, how):
     process, port = started
@@ -256,10 +233,11 @@ def test_the_factory_takes_its_settings_from_the_environment(shipped, capsys, mo
         assert error.count("\n") == 1 and value in error
 
 
+@pytest.mark.slow
 def test_the_model_may_be_gone_for_a_while(shipped, workplace):
     for suffix in (".keras", ".json"):
         shutil.copy(shipped.with_suffix(suffix), f"model{suffix}")
-    with running(workplace / "model.keras") as port:
+    with serving(service.make_app(workplace / "model.keras")) as port:
         os.rename("model.keras", "away.keras")
         status, _, answer = ask(port, body=FIVE)
         assert status == 503 and answer == {"error": "the model cannot be read just now"}

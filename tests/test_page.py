@@ -11,18 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import PROJECT
-from tests.test_draw import running
+from digits.web import service
+from tests.conftest import PROJECT, serving
 
 THREE = [(330, 190), (400, 150), (470, 190), (450, 260), (390, 290), (460, 320), (480, 390), (410, 440), (330, 410)]
 FOUR = [[(230, 150), (200, 300), (330, 300)], [(310, 160), (305, 300), (300, 440)]]
 TWO = [[(460, 220), (500, 160), (570, 180), (570, 260), (500, 360), (450, 430)], [(450, 430), (520, 425), (600, 430)]]
-
-
-@pytest.fixture(scope="module")
-def service_at(shipped):
-    with running(shipped) as port:
-        yield port
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +77,8 @@ class Page:
 
 
 @pytest.fixture
-def page(chromium, service_at):
-    page = Page(chromium, service_at)
+def page(chromium, service_port):
+    page = Page(chromium, service_port)
     chromium.get_log("browser"), chromium.get_log("performance")  # those of earlier tests
     yield page
     assert [line for line in chromium.get_log("browser") if line["level"] in ("WARNING", "SEVERE")] == []
@@ -92,7 +86,7 @@ def page(chromium, service_at):
         message = json.loads(line["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
             url = message["params"]["request"]["url"]
-            assert url.startswith((f"http://127.0.0.1:{service_at}/", "data:", "blob:"))
+            assert url.startswith((f"http://127.0.0.1:{service_port}/", "data:", "blob:"))
 
 
 def pixels(page, name):
@@ -160,7 +154,7 @@ def test_undo_takes_back_a_stroke(page):
     page.wait("Draw a digit")
 
 
-def test_undo_brings_back_what_was_cleared_or_replaced(page):
+def test_undo_restores_after_clear_and_replace(page):
     page.draw(THREE)
     page.wait("3")
     page.press("c")
@@ -200,8 +194,8 @@ def test_a_scribble_is_refused(page):
     assert page.text("detail").startswith("looks most like ")
 
 
-def test_touch_on_a_phone(chromium, service_at):
-    page = Page(chromium, service_at, 390, 844)
+def test_touch_on_a_phone(chromium, service_port):
+    page = Page(chromium, service_port, 390, 844)
     page.draw(THREE, kind="touch")
     page.wait("3")
     width = chromium.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
@@ -226,8 +220,8 @@ def test_a_picture_is_dropped_or_pasted(page, way):
     page.wait("5")
 
 
-def test_what_cannot_be_read_is_said_why(chromium, service_at, workplace):
-    page = Page(chromium, service_at)
+def test_why_a_file_cannot_be_read(chromium, service_port, workplace):
+    page = Page(chromium, service_port)
     for name, content, reason in (
         ("no.png", b"no picture", "not a picture in a format that can be read; save it as PNG or JPEG"),
         ("large.png", bytes(10_000_001), "a picture may have at most 10 MB"),
@@ -264,9 +258,10 @@ def test_every_control_has_a_name(page):
     assert page.browser.find_element("id", "result").get_attribute("aria-live") == "polite"
 
 
+@pytest.mark.slow
 def test_the_page_says_that_the_server_is_gone_and_goes_on(chromium, shipped):
     with ExitStack() as first:
-        port = first.enter_context(running(shipped))
+        port = first.enter_context(serving(service.make_app(shipped)))
         page = Page(chromium, port)
         page.draw(THREE)
         page.wait("3")
@@ -275,37 +270,27 @@ def test_the_page_says_that_the_server_is_gone_and_goes_on(chromium, shipped):
     page.press("c")
     page.draw(*FOUR)
     page.wait("No answer")
-    with running(shipped, port):
+    with serving(service.make_app(shipped), port):
         page.wait("4", seconds=20)
         assert page.text("trouble") == ""
 
 
 def test_q_ends_the_program(chromium, shipped):
     ended = []
-    with running(shipped, on_quit=lambda: ended.append(True)) as port:
+    with serving(service.make_app(shipped, on_quit=lambda: ended.append(True))) as port:
         page = Page(chromium, port)
         page.press("q")
         page.wait("The program has ended. This tab can be closed.", "trouble")
     assert ended == [True]
 
 
+@pytest.mark.slow
 def test_the_page_follows_the_classes_of_the_model(chromium, shipped, workplace):
     shutil.copy(shipped, "clothes.keras")
-    names = [
-        "T-shirt/top",
-        "Trouser",
-        'a "coat" <b>',
-        "Bag",
-        "Dress",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Hat",
-        "Ankle boot",
-    ]
-    about = {"classes": names, "threshold": 0.99999, "whole": True}
+    names = ["T-shirt/top", "Trouser", 'a "coat" <b>', "Bag", "Dress", "Sandal", "Shirt", "Sneaker", "Hat", "Boot"]
+    about = {"classes": names, "threshold": 0.99999, "segment": False}
     (workplace / "clothes.json").write_text(json.dumps(about), encoding="utf-8")
-    with running("clothes.keras") as port:
+    with serving(service.make_app("clothes.keras")) as port:
         page = Page(chromium, port)
         page.wait("Draw")
         assert page.text("title") == "Draw, and see what is read" and page.text("bars-title") == "Probabilities"

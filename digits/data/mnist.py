@@ -1,4 +1,4 @@
-"""Brings MNIST into a folder of PNG files.
+"""Bring MNIST into a folder of PNG files.
 
 The data set is looked for in this order:
 
@@ -15,13 +15,8 @@ import gzip
 import hashlib
 import http.client
 import io
-import json
 import os
-import queue
-import shutil
 import sys
-import tempfile
-import threading
 import time
 import urllib.request
 import zipfile
@@ -29,9 +24,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from tqdm import tqdm
 
-from digits.cli import progress
+from digits.data.folders import write_dataset
 
 SHA256 = {  # of the uncompressed IDX files
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -45,68 +40,54 @@ MIRRORS = (  # a folder of the four gzipped IDX files, or one mnist.npz
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
 )
-PIECE = 16 * 1024  # bytes read at a time
-PATIENCE = 6  # seconds to wait for a piece; three silent mirrors cost 18 s
+CHUNK = 16 * 1024  # bytes read at a time
+TIMEOUT = 6  # seconds to wait for a chunk
+READ_ERRORS = (  # what a missing, truncated or damaged file raises
+    OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile, http.client.HTTPException,
+)  # fmt: skip
 
 
 class Unavailable(Exception):
-    """MNIST can be had from none of its sources; the message says what was tried."""
+    """All sources failed; the message says what was tried."""
 
 
 def make(folder):
-    """Write MNIST to folder/{train,test}/{0..9}/<place in the original set>.png, 70,000 files, 8-bit grey.
+    """Write MNIST to folder/{train,test}/{0..9}/<index in the original set>.png, 70,000 files, 8-bit grey.
 
     Raises ValueError if MNIST_DIR is set but unusable, Unavailable if there is no source of the data.
     """
-    arrays = list(_find().values())
-    write_data_set(Path(folder), {"train": arrays[:2], "test": arrays[2:]})
+    directory = os.environ.get("MNIST_DIR")
+    arrays = list((_from_directory(Path(directory)) if directory else _from_cache_or_mirrors()).values())
+    write_dataset(Path(folder), {"train": arrays[:2], "test": arrays[2:]})
 
 
-def write_data_set(folder, splits, about=None):
-    """Write {split: (uint8 N×28×28 images, N labels)} to PNG files, and about, a dict, to dataset.json.
-
-    The folder appears whole or not at all: it is built beside its place and renamed.
-    """
-    for leftover in folder.parent.glob(folder.name + ".partial-*"):  # of a run that was killed
-        if time.time() - leftover.stat().st_mtime > 600:
-            shutil.rmtree(leftover, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=folder.name + ".partial-", dir=folder.parent))
-    try:
-        partial.chmod(0o755)  # mkdtemp makes it readable by its owner alone
-        for split, (images, labels) in splits.items():
-            write_png_folder(partial / split, images, labels)
-        if about:
-            (partial / "dataset.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+def _from_directory(folder):
+    """{IDX name: uint8 array} from the IDX files in a folder."""
+    if not folder.is_dir():
+        raise ValueError(f"MNIST_DIR: {folder} is not a folder; set it to one with the four IDX files, or unset it")
+    arrays = {}
+    for name in SHA256:
+        path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+        if path is None:
+            raise ValueError(f"MNIST_DIR: {folder} has no {name}.gz (or {name}); put it there, or unset MNIST_DIR")
         try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another run was faster, with the same files
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            arrays[name] = _checked(name, unzipped(path))
+        except READ_ERRORS as error:
+            raise ValueError(f"MNIST_DIR: {path} is not MNIST's: {error}; replace it, or unset MNIST_DIR") from error
+    return arrays
 
 
-def write_png_folder(folder, images, labels):
-    """Write uint8 N×28×28 images to folder/<label>/<index, five digits>.png."""
-    for label in np.unique(labels):
-        (folder / str(label)).mkdir(parents=True)
-    for index in progress(range(len(images)), f"Writing {folder.name} images"):
-        Image.fromarray(images[index]).save(folder / str(labels[index]) / f"{index:05}.png", compress_level=1)
-
-
-def _find():
-    """Return {IDX name: uint8 array} from the first source that has MNIST."""
-    if os.environ.get("MNIST_DIR"):
-        return _from_idx_folder(Path(os.environ["MNIST_DIR"]))
-    failures = []
-    cached = keras_cache() / "mnist.npz"
+def _from_cache_or_mirrors():
+    """{IDX name: uint8 array} from Keras's cache or the first mirror that has them."""
+    failures, cached = [], keras_cache() / "mnist.npz"
     for source in [cached] * cached.is_file() + list(MIRRORS):
         if sys.stderr.isatty():
             print(f"Looking for MNIST at {source}", file=sys.stderr)
         try:
-            npz = str(source).endswith(".npz")
-            return _from_npz(_bytes_of(source)) if npz else {n: _download_idx(source, n) for n in SHA256}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, http.client.HTTPException) as error:
+            if str(source).endswith(".npz"):
+                return _from_npz(cached.read_bytes() if source == cached else _downloaded(source))
+            return {name: _checked(name, gzip.decompress(_downloaded(f"{source}{name}.gz"))) for name in SHA256}
+        except READ_ERRORS as error:
             failures.append(f"{source}: {error or type(error).__name__}")
     raise Unavailable("; ".join(failures))
 
@@ -116,23 +97,8 @@ def keras_cache():
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
 
 
-def _from_idx_folder(folder):
-    if not folder.is_dir():
-        raise ValueError(f"MNIST_DIR: {folder} is not a folder; set it to one with the four IDX files, or unset it")
-    arrays = {}
-    for name in SHA256:
-        path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-        if path is None:
-            raise ValueError(f"MNIST_DIR: {folder} has no {name}.gz (or {name}); put it there, or unset MNIST_DIR")
-        try:
-            arrays[name] = parse_idx(name, unzipped(path))
-        except (OSError, ValueError, EOFError, zlib.error) as error:
-            raise ValueError(f"MNIST_DIR: {path} is not MNIST's: {error}; replace it, or unset MNIST_DIR") from error
-    return arrays
-
-
 def unzipped(path):
-    """The bytes of a file, those inside if it is gzipped."""
+    """The bytes of a file, uncompressed if it is gzipped."""
     data = path.read_bytes()
     return gzip.decompress(data) if path.suffix == ".gz" else data
 
@@ -144,18 +110,17 @@ def _from_npz(data):
         for name, key in NPZ_NAMES.items():
             array = archive[key].astype(np.uint8)
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
-            arrays[name] = parse_idx(name, header + array.tobytes())
+            arrays[name] = _checked(name, header + array.tobytes())
     return arrays
 
 
-def parse_idx(name, data):
-    """Check the bytes of an uncompressed IDX file and return its uint8 array (N×28×28 images or N labels)."""
+def _checked(name, data):
     if hashlib.sha256(data).hexdigest() != SHA256[name]:
         raise ValueError(f"{name} has the wrong checksum")
-    return array_of(data)
+    return parse_idx(data)
 
 
-def array_of(data):
+def parse_idx(data):
     """The uint8 array in the bytes of an uncompressed IDX file. Raises ValueError."""
     # Bytes 0-3: 0, 0, element type (8: uint8), number of dimensions; then a big-endian int32 for each.
     if data[:3] != b"\0\0\x08" or len(data) < 4 or len(data) < 4 * (1 + data[3]):
@@ -166,57 +131,26 @@ def array_of(data):
     return np.frombuffer(data, np.uint8, offset=4 * (1 + data[3])).reshape(shape)
 
 
-def _download_idx(mirror, name):
-    try:
-        return parse_idx(name, gzip.decompress(_bytes_of(f"{mirror}{name}.gz")))
-    except zlib.error as error:
-        raise ValueError(f"{name}.gz is damaged") from error
-
-
-def _bytes_of(source):
-    """The bytes of a file or of a URL."""
-    if isinstance(source, Path):
-        return source.read_bytes()
-    content = io.BytesIO()
-    download(source, content)
-    return content.getvalue()
-
-
+# keras.utils.get_file would do, but it has no time-out, prints to stdout, where evaluate.py --json prints its object,
+# and needs TensorFlow to be imported before the files are checked.
 def download(url, file):
-    """Write the content of a URL to a binary file, with a progress bar; return its MD5. Raises OSError, ValueError."""
-    pieces = queue.Queue()
-    # In a thread of its own, since a name look-up cannot be given a time-out.
-    threading.Thread(target=_fetch, args=(url, pieces), daemon=True).start()
-    size, received, digest = _next(pieces), 0, hashlib.md5(usedforsecurity=False)
-    if not size:
-        raise ValueError("the answer does not say how long it is")
-    for _ in progress(range(-(-size // PIECE)), f"Downloading {url.rsplit('/', 1)[1]}"):
-        piece = _next(pieces)
-        file.write(piece)
-        digest.update(piece)
-        received += len(piece)
+    """Write the content of a URL to a binary file, with a progress bar. Raises what READ_ERRORS lists."""
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+        size, received, start = int(response.headers["Content-Length"] or 0), 0, time.monotonic()
+        if not size:
+            raise ValueError("the answer does not say how long it is")
+        with tqdm(total=size, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[1], delay=1, disable=None) as bar:
+            while chunk := response.read1(CHUNK):
+                received += file.write(chunk)
+                bar.update(len(chunk))
+                seconds = time.monotonic() - start
+                if seconds > TIMEOUT and received < CHUNK / TIMEOUT * seconds:  # a trickle would take hours
+                    raise ValueError(f"only {received:,} bytes came in {seconds:.0f} s")
     if received != size:
         raise ValueError(f"{received:,} of {size:,} bytes arrived")
-    return digest.hexdigest()
 
 
-def _fetch(url, pieces):
-    """Put the size of a URL's content into the queue, then the content piece by piece, or the error."""
-    try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as response:
-            size = int(response.headers["Content-Length"] or 0)
-            pieces.put(size)
-            for _ in range(-(-size // PIECE)):
-                pieces.put(response.read(PIECE))
-    except Exception as error:  # whatever it is, the waiting thread must hear of it
-        pieces.put(error)
-
-
-def _next(pieces):
-    try:
-        piece = pieces.get(timeout=PATIENCE)
-    except queue.Empty:
-        raise ValueError(f"nothing came for {PATIENCE} s") from None
-    if isinstance(piece, Exception):
-        raise ValueError(str(piece)) from piece
-    return piece
+def _downloaded(url):
+    content = io.BytesIO()
+    download(url, content)
+    return content.getvalue()

@@ -1,214 +1,187 @@
-"""Which pixels of a picture are ink: under any light, on paper of any colour, dark on light or light on dark."""
+"""Which pixels of a picture are ink: dark on light or light on dark, on paper of any colour, under any light."""
 
 from functools import reduce
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
-FAINTEST = 0.1  # ink is at least this far from the paper, as a share of black on white
-DARKEST_PAPER = 0.3  # on which dark ink can be seen, 0-1
-SMALL_SIDE = 120  # pixels; the paper is looked for in a picture whose shorter side is reduced to about this
-FLAT_SIDE = 40  # pixels; the paper of smaller pictures has one colour
-LIGHT_SIDE = 80  # pixels; that of smaller pictures is darker towards one side at most, larger ones may have shadows
+MIN_CONTRAST = 0.1  # between ink and paper, as a share of black on white
+MIN_PAPER_BRIGHTNESS = 0.3  # 0-1; dark ink cannot be seen on darker paper
+THUMBNAIL_SIDE = 120  # pixels; the background is estimated on a copy with about this shorter side
+UNIFORM_LIGHT_SIDE = 40  # pixels; smaller pictures are taken to have paper of one colour
+LINEAR_LIGHT_SIDE = 80  # pixels; the light of smaller pictures may rise towards one side, larger ones may have shadows
+CONNECTED = np.ones((3, 3))  # structure for ndimage.label: diagonal neighbours are connected too
 
 
-def ink_of(picture):
-    """How far each pixel is from the paper, float32 H×W, 0-1: either polarity, any colour, any light."""
+def foreground(picture):
+    """Return how far each pixel of a picture, uint8 H×W×3, is from the paper: float32 H×W, 0-1."""
     height, width = picture.shape[:2]
     if all(np.array_equal(picture[..., 0], picture[..., channel]) for channel in (1, 2)):
-        picture = picture[..., :1]  # of a grey picture, one channel tells it all
-    if min(height, width) < LIGHT_SIDE:
-        return _ink_of_small(picture / np.float32(255))
-    small = Image.fromarray(picture.squeeze()).reduce(max(1, min(height, width) // SMALL_SIDE))
+        picture = picture[..., :1]  # grey: the other channels repeat the first
+    if min(height, width) < LINEAR_LIGHT_SIDE:
+        return _foreground_of_small(picture / np.float32(255))
+    small = Image.fromarray(picture.squeeze()).reduce(max(1, min(height, width) // THUMBNAIL_SIDE))
     small = np.atleast_3d(np.asarray(small, np.float32)) / 255
-    page = page_of(small)
-    if page is not None:
-        small = np.where(page[..., None], small, np.median(small[page], axis=0))
-    paper, sign = _lit_paper(small, page)
+    sheet = find_sheet(small)
+    if sheet is not None:
+        small = np.where(sheet[..., None], small, np.median(small[sheet], axis=0))
+    background, polarity = estimate_background(small, sheet)
 
-    def enlarged(values):
+    def enlarge(values):
         if (values == values[0, 0]).all():
             return values[0, 0]
         return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
 
     ink = np.zeros((height, width), np.float32)
-    for channel in np.flatnonzero(sign):
-        ground = enlarged(paper[..., channel])
-        difference = sign[channel] * (picture[..., channel] / np.float32(255) - ground)
-        if sign[channel] < 0:  # what share of the light it swallows, which is the same in light and shadow
-            difference /= np.maximum(ground, DARKEST_PAPER)
+    for channel in np.flatnonzero(polarity):
+        paper = enlarge(background[..., channel])
+        difference = polarity[channel] * (picture[..., channel] / np.float32(255) - paper)
+        if polarity[channel] < 0:  # the share of light that ink absorbs is the same in light and in shadow
+            difference /= np.maximum(paper, MIN_PAPER_BRIGHTNESS)
         np.maximum(ink, difference, out=ink)
-    return ink if page is None else ink * enlarged(page.astype(np.float32))
+    return ink if sheet is None else ink * enlarge(sheet.astype(np.float32))
 
 
-def _ink_of_small(picture):
-    """The ink, float32 H×W, of a drawing or a crop, 0-1, in a light that is even or rises evenly."""
+def _foreground_of_small(picture):
+    """foreground() of a drawing or crop, float32 H×W×channels, 0-1, with uniform or linearly rising light."""
     _, ink, threshold = _paper_colour(picture)
-    if min(ink.shape) < FLAT_SIDE:
+    if min(ink.shape) < UNIFORM_LIGHT_SIDE:
         return ink
-    for _ in range(3):  # the better the light is known, the better paper is told from ink
-        ink = _distance(picture, _plane(picture, ink <= threshold))
-        threshold = otsu(ink)
+    for _ in range(3):  # a better estimate of the light separates paper from ink better, and the reverse
+        ink = _distance(picture, _fit_linear_light(picture, ink <= threshold))
+        threshold = otsu_threshold(ink)
     return ink
 
 
 def _distance(picture, paper):
-    """How far each pixel, H×W×channels, is from the paper's colour in the channel in which it is farthest, H×W."""
+    """Distance of each pixel, H×W×channels, from the paper in the channel where it is largest, H×W."""
     return reduce(np.maximum, np.moveaxis(np.abs(picture - paper), -1, 0))  # far faster than a maximum along the axis
 
 
-def _plane(picture, mask):
-    """The light, float H×W×3, that rises evenly over a picture and fits it best where the mask is true."""
+def _fit_linear_light(picture, mask):
+    """Least-squares plane through each channel of the masked pixels, float H×W×channels."""
     y, x = np.indices(mask.shape, np.float32)
     terms = np.stack([np.ones_like(x), x, y], -1)
     return terms @ np.linalg.lstsq(terms[mask], picture[mask], rcond=None)[0]
 
 
 def _paper_colour(picture):
-    """Return (the paper's colour, 3 values 0-1; how far each pixel is from it, H×W; where another colour starts).
-
-    Paper is what the edge and the whole picture have most of.
-    """
+    """Return (colour most frequent along the edge and overall, 0-1; distance of each pixel from it, H×W; threshold)."""
     height, width = picture.shape[:2]
     margin = max(1, min(height, width) // 50)
-    paper = np.median(along_the_edge(picture, margin), axis=0)
+    paper = np.median(edge_pixels(picture, margin), axis=0)
     distance = _distance(picture, paper)
-    threshold = otsu(distance)
+    threshold = otsu_threshold(distance)
     far = distance > threshold
-    if along_the_edge(far, margin).mean() + far.mean() > 1:
+    if edge_pixels(far, margin).mean() + far.mean() > 1:
         paper = np.median(picture[far], axis=0)
         distance = _distance(picture, paper)
     return paper, distance, threshold
 
 
-def page_of(small):
-    """Mask of a sheet of paper that lies on a table, bool h×w, or None where there is none.
+def find_sheet(small):
+    """Return the mask, bool h×w, of a sheet of paper on a table in float32 h×w×channels, 0-1; None without one.
 
-    It is a rectangle with a sharp edge, and something is on it.
+    A sheet is a filled rectangle with a sharp edge and something written on it.
     """
-    from scipy import ndimage
-
     _, distance, threshold = _paper_colour(small)
     far = distance > threshold
     if far.mean() < 0.15:
         return None
     parts, _ = ndimage.label(far)
     largest = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
-    rows, columns = ndimage.find_objects(largest.astype(np.uint8))[0]
     filled = ndimage.binary_fill_holes(largest)
     area = filled.sum()
-    solid = area > 0.82 * (rows.stop - rows.start) * (columns.stop - columns.start)
-    if not solid or not 0.15 * far.size < area < 1.4 * largest.sum():
-        return None
-    inner, outer = ndimage.minimum_filter(filled, 7, mode="constant"), ndimage.maximum_filter(filled, 3)
-    boundary = (outer & ~filled)[1:-1, 1:-1]
-    if not inner.any() or not boundary.any():
+    rectangular = area > 0.82 * largest[bounding_window(largest, margin=0)].size
+    inner = ndimage.binary_erosion(filled, np.ones((7, 7)))
+    boundary = (ndimage.binary_dilation(filled, np.ones((3, 3))) & ~filled)[1:-1, 1:-1]
+    if not rectangular or not 0.15 * far.size < area < 1.4 * largest.sum() or not inner.any() or not boundary.any():
         return None
     step = (ndimage.maximum_filter(small, (5, 5, 1)) - ndimage.minimum_filter(small, (5, 5, 1))).max(-1)[1:-1, 1:-1]
     sharp = np.percentile(step[boundary], 20) > 0.5 * threshold
-    written_on = np.abs(small[inner] - np.median(small[inner], axis=0)).max() > 2 * FAINTEST
+    written_on = np.abs(small[inner] - np.median(small[inner], axis=0)).max() > 2 * MIN_CONTRAST
     return inner if written_on and sharp else None
 
 
-def _lit_paper(small, page):
-    """Return (the paper under whatever light, shadows too, float32 h×w×3; for each channel 1 where ink is lighter than
-    the paper, -1 where it is darker, 0 where it cannot be seen).
+def estimate_background(small, sheet=None):
+    """Estimate the paper, with its light and shadows, behind the ink of float32 h×w×channels, 0-1.
 
-    Paper is what stays when all that is narrow, as strokes are, is closed. Whether the ink is dark or light is told by
-    which of the two is more like strokes.
+    Returns (float32 h×w×channels; for each channel 1 where ink is lighter than paper, -1 darker, 0 invisible).
+    Under uniform light the paper has one colour. Otherwise a morphological opening or closing wider than the strokes
+    removes them; of light and dark, the ink is what looks more like strokes. sheet: mask from find_sheet().
     """
-    from scipy import ndimage
-
     small = ndimage.gaussian_filter(small, (0.7, 0.7, 0))
     colour, distance, threshold = _paper_colour(small)
     far = distance > threshold
-    usual = np.sign((small - colour)[far].sum())
+    likely_sign = np.sign((small - colour)[far].sum())
     padded = np.pad(far, 1, mode="edge")
-    deepest = ndimage.distance_transform_edt(padded[window_of(padded)]).max()
-    near = distance[page] if page is not None else distance
-    one_light = (near < 0.015).mean() > 0.5 or (distance[~far] < 0.04).mean() > 0.85
-    if one_light and deepest < 0.2 * min(small.shape[:2]):
-        step = np.median(small[far], axis=0) - colour if far.any() else np.zeros(3)
-        return np.broadcast_to(colour, small.shape).astype(np.float32), _signs(step)
+    half_width = ndimage.distance_transform_edt(padded[bounding_window(padded)]).max()
+    near = distance[sheet] if sheet is not None else distance
+    uniform = (near < 0.015).mean() > 0.5 or (distance[~far] < 0.04).mean() > 0.85
+    if uniform and half_width < 0.2 * min(small.shape[:2]):
+        polarity = _polarity(np.median(small[far], axis=0) - colour if far.any() else np.zeros(3))
+        return np.broadcast_to(colour, small.shape).astype(np.float32), polarity
     channel = small[..., np.ptp(np.percentile(small, (1, 99), (0, 1)), 0).argmax()]
-    found = {sign: _narrow(sign * channel) for sign in (-1, 1)}
-    likeness = {sign: one[2] / one[0] ** 0.5 * (1.5 if sign == usual else 1) for sign, one in found.items()}
-    side, ink, _ = found[max(likeness, key=likeness.get)]
+    found = {sign: detect_strokes(sign * channel) for sign in (-1, 1)}
+    scores = {sign: score / side**0.5 * (1.5 if sign == likely_sign else 1) for sign, (side, _, score) in found.items()}
+    side, ink, _ = found[max(scores, key=scores.get)]
     around = ndimage.uniform_filter(small, (2 * side + 1, 2 * side + 1, 1))
-    step = (small - around)[ink].mean(0) if ink.any() else np.zeros(3)
-    signs = _signs(step)
-    side = int(1.5 * side) | 1  # where strokes meet they are wider
-    return signs * _opened(signs * small, side, spread=4), signs  # spread: else the edge of a shadow leaves a line
+    polarity = _polarity((small - around)[ink].mean(0) if ink.any() else np.zeros(3))
+    side = int(1.5 * side) | 1  # strokes are wider where they meet
+    lowest = ndimage.grey_erosion(polarity * small, (side, side, 1))
+    return polarity * ndimage.grey_dilation(lowest, (side + 4, side + 4, 1)), polarity  # + 4: no line along a shadow
 
 
-def _signs(step):
+def _polarity(step):
+    """The sign of the step from paper to ink in each channel, 0 where it is small."""
     return np.where(np.abs(step) > 0.15 * np.abs(step).max(), np.sign(step), 0)
 
 
-def _narrow(values):
-    """Return (side, mask, likeness to strokes) of what is lighter and narrower than side.
+def detect_strokes(values):
+    """Return (side, mask, stroke score) of what is lighter than its surroundings, float H×W, and narrower than side.
 
-    Side is the smallest of which the double hardly adds. What touches the edge, borders and shadows, is not asked
-    unless there is nothing else.
+    Side is the smallest whose double adds hardly anything. Parts at the edge, such as borders and shadows, count only
+    where there is nothing else.
     """
-    from scipy import ndimage
-
-    clear = max(0.15 * np.ptp(np.percentile(values, (1, 99))), FAINTEST / 2)
+    min_step = max(0.15 * np.ptp(np.percentile(values, (1, 99))), MIN_CONTRAST / 2)
     found = []
     for share in (0.05, 0.1, 0.2, 0.4):
         side = int(share * min(values.shape)) | 1
-        left = values - _opened(values, side)
-        mask = left > clear
-        parts, _ = ndimage.label(mask, np.ones((3, 3)))
-        inside = mask & ~np.isin(parts, along_the_edge(parts))
+        mask = values - ndimage.grey_opening(values, (side, side)) > min_step
+        parts, _ = ndimage.label(mask, CONNECTED)
+        inside = mask & ~np.isin(parts, edge_pixels(parts))
         found.append((side, mask, inside.sum() if inside.sum() > 0.01 * mask.sum() else mask.sum()))
-    wider = found[1:] + found[-1:]
-    side, mask, _ = next(one for one, two in zip(found, wider, strict=True) if one[2] >= 0.7 * two[2])
-    return side, mask, _likeness_to_strokes(mask)
+    doubled = found[1:] + found[-1:]
+    side, mask, _ = next(one for one, two in zip(found, doubled, strict=True) if one[2] >= 0.7 * two[2])
+    return side, mask, _stroke_score(mask)
 
 
-def _likeness_to_strokes(mask):
-    """How many times longer than wide the parts are, together; those at the edge, borders and shadows, count less."""
-    from scipy import ndimage
-
-    parts, count = ndimage.label(mask, np.ones((3, 3)))
-    if not count:
-        return 0.0
+def _stroke_score(mask):
+    """Sum of length / width of the connected parts; those at the edge count half."""
+    parts, count = ndimage.label(mask, CONNECTED)
     index = np.arange(1, count + 1)
     area = np.bincount(parts.ravel())[1:]
     depth = ndimage.mean(ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1], parts, index)
     width = np.maximum(1, 4 * depth - 2)
-    at_edge = np.isin(index, along_the_edge(parts))
+    at_edge = np.isin(index, edge_pixels(parts))
     return float((np.maximum(area / width**2 - 1, 0) * np.where(at_edge, 0.5, 1)).sum())
 
 
-def along_the_edge(values, margin=1):
+def edge_pixels(values, margin=1):
     """The values, H×W or H×W×channels, along the four sides of a picture: n or n×channels."""
     inner = values[margin:-margin]
     sides = values[:margin], values[-margin:], inner[:, :margin], inner[:, -margin:]
     return np.concatenate([side.reshape(-1, *values.shape[2:]) for side in sides])
 
 
-def window_of(mask, margin=1):
-    """The slices that hold all that is true in a mask, H×W, and a margin of pixels on each side."""
-    slices = []
-    for side in (mask.any(1), mask.any(0)):
-        places = np.flatnonzero(side)
-        slices.append(
-            slice(max(0, places[0] - margin), places[-1] + 1 + margin) if len(places) else slice(0, len(side))
-        )
-    return tuple(slices)
+def bounding_window(mask, margin=1):
+    """Row and column slices around the true pixels of a mask, H×W, and a margin; all of it where none is true."""
+    sides = [np.flatnonzero(used if used.any() else ~used) for used in (mask.any(1), mask.any(0))]
+    return tuple(slice(max(0, side[0] - margin), side[-1] + 1 + margin) for side in sides)
 
 
-def _opened(values, side, spread=0):
-    """Without what is lighter and narrower than side."""
-    from scipy import ndimage
-
-    size, wider = (side, side, 1)[: values.ndim], (side + spread, side + spread, 1)[: values.ndim]
-    return ndimage.maximum_filter(ndimage.minimum_filter(values, size), wider)
-
-
-def otsu(values):
+def otsu_threshold(values):
     """The threshold that splits values, 0-1, into two groups with the least variance inside (N. Otsu, 1979)."""
     counts = np.bincount(np.minimum(64 * values, 63).astype(int).ravel(), minlength=64)  # as np.histogram, but faster
     below, sums = counts.cumsum(), (counts * (np.arange(64) + 0.5) / 64).cumsum()

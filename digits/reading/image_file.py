@@ -11,8 +11,8 @@ from digits.cli import UsageError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 FORMATS = "PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "ICO", "TGA", "PCX"  # EPS would be executed
-MOST_PIXELS = 200_000_000  # a phone takes up to 200 megapixels; more is a mistake or an attack
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses what has twice as many
+MAX_PIXELS = 200_000_000  # a phone takes up to 200 megapixels; more is a mistake or an attack
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses what has twice as many
 WORKING_PIXELS = 750_000  # larger pictures are reduced to about this, which still leaves a small digit large enough
 
 
@@ -26,7 +26,7 @@ def pictures_in(folder):
     return sorted(p for p in paths if p.is_file() and not any(q[0] == "." for q in p.relative_to(folder).parts))
 
 
-def open_picture(source, box=None, page=0, most=WORKING_PIXELS, limit=MOST_PIXELS):
+def open_picture(source, box=None, page=0, most=WORKING_PIXELS, limit=MAX_PIXELS):
     """Return a picture as (uint8 H×W×3, factor by which it was reduced, its height and width before).
 
     source: path, bytes, open binary file, PIL image, or uint8 NumPy array (H×W grey, H×W×1, H×W×3 or H×W×4).

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from digits.model import DEFAULT_THRESHOLD, default_classes, describe, digit_score, load
-from digits.reading import runtimes
-from digits.reading.image_file import MOST_PIXELS, WORKING_PIXELS, PictureError, open_picture
-from digits.reading.segmentation import as_one_image, find_digits
+from digits.reading import runtimes, segmentation
+from digits.reading.image_file import MAX_PIXELS, WORKING_PIXELS, PictureError, open_picture
+from digits.reading.normalization import resize_whole
+from digits.reading.segmentation import Candidate
 
 SMALL_WRITING = 40  # pixels; if digits are no higher, or none is found, a picture that was reduced is reduced less
 FINE_PIXELS = 4_000_000  # to this
@@ -66,19 +67,20 @@ def read(picture, model, box=None):
     return classify([segmented], model)[0]
 
 
-def preprocess(picture, box=None, page=0, limit=MOST_PIXELS, whole=False):
+def preprocess(picture, box=None, page=0, limit=MAX_PIXELS, whole=False):
     """Return (uint8 H×W×3 pixels in which digits were searched, factor of reduction, size before, Candidates)."""
     pixels, factor, size = open_picture(picture, box, page, WORKING_PIXELS, limit)
     if whole:
-        return pixels, factor, size, as_one_image(pixels)
-    candidates = find_digits(pixels)
+        image_and_box = resize_whole(pixels)
+        return pixels, factor, size, [Candidate(*image_and_box)] if image_and_box else []
+    candidates = segmentation.segment(pixels)
     if factor > 1 and (not candidates or np.median([c.box[3] for c in candidates]) < SMALL_WRITING):
         pixels, factor, size = open_picture(picture, box, page, FINE_PIXELS, limit)
-        candidates = find_digits(pixels)
+        candidates = segmentation.segment(pixels)
     return pixels, factor, size, candidates
 
 
-def segment(picture, box=None, page=0, limit=MOST_PIXELS, whole=False):
+def segment(picture, box=None, page=0, limit=MAX_PIXELS, whole=False):
     """The first half of read(), without the network: return the Segmented picture.
 
     page: of a TIFF, from 0. limit: pixels; a larger picture is refused. whole: use it as one image, without searching
@@ -195,7 +197,7 @@ def _main(read, is_digit, picture):
     def order(i):
         x, y, w, h = read[i].box
         right, down = (x - picture.corner[0] + w / 2) / width - 0.5, (y - picture.corner[1] + h / 2) / height - 0.5
-        return (not is_digit[i], h < 0.4 * tallest, not picture.candidates[i].whole, right**2 + down**2)
+        return (not is_digit[i], h < 0.4 * tallest, not picture.candidates[i].complete, right**2 + down**2)
 
     return min(read, key=order)
 

@@ -1,4 +1,4 @@
-"""Processes beside this one that look for digits in pictures: the network needs the Python of this one to itself."""
+"""Worker processes that segment pictures, since the network needs this process's GIL for itself."""
 
 import multiprocessing
 import os
@@ -6,22 +6,23 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
-MOST = 8  # each takes about 100 MB, and more while it reads a large picture
+MAX_WORKERS = 8  # each takes about 100 MB, and more while it reads a large picture
 
 
 def count():
-    """How many there are: one for each processor, MOST at most."""
-    return min(os.cpu_count() or 1, MOST)
+    """Number of workers: one for each processor, MAX_WORKERS at most."""
+    return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
 def pool():
-    """Start them; return the executor, which is ended by shutdown(cancel_futures=True).
+    """Start the workers; return their executor.
 
-    That waits for what they do just then. Killed in the middle of an answer, one would leave its reader waiting.
+    End it by shutdown(cancel_futures=True), which waits for running work: a worker killed while it answers would leave
+    the reader of its answer waiting.
     """
     spawn = multiprocessing.get_context("spawn")  # TensorFlow, once running, does not survive a fork
     executor = ProcessPoolExecutor(count(), spawn, _end_with_parent)
-    if hasattr(signal, "pthread_sigmask"):  # what is blocked here, Ctrl-C, stays so in them
+    if hasattr(signal, "pthread_sigmask"):  # Ctrl-C is blocked in the workers
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     executor.submit(int)  # starts them all
     if hasattr(signal, "pthread_sigmask"):
@@ -30,7 +31,7 @@ def pool():
 
 
 def _end_with_parent():
-    """Called first in each: leave Ctrl-C to the parent, and end when it is gone."""
+    """First in each worker: leave Ctrl-C to the parent, and end when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait():

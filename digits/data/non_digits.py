@@ -1,0 +1,100 @@
+"""Non-digits, for the training: what must be refused, so that the network is not sure of the wrong thing.
+
+Letters and signs drawn by the virtual pen or printed in Matplotlib's fonts, scribbles, patches of light and dark, and
+digits that run into each other or are cut through. The network learns to give each class the same probability there
+(outlier exposure: D. Hendrycks, M. Mazeika, T. Dietterich, "Deep Anomaly Detection with Outlier Exposure", 2019).
+"""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from digits.data import strokes
+from digits.data.handwriting import SIDE, rewrite
+from digits.reading.normalization import centre
+
+NON_DIGIT = -1  # the label of a non-digit
+FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Oblique",
+    "DejaVuSerif-Italic",
+    "DejaVuSansMono",
+    "STIXGeneral",
+    "STIXGeneralBolIta",
+)
+LETTERS = "AEFHKMNPRTUVWXYacefhkmnprtuvwxy#%&*+=?@<ΓΔΛΞΠΣΨΩαγεηκλμνξπχψωБГДЖИЙЛФЦЮЯджийлфцюя"
+
+
+def non_digits(images, count, seed):
+    """Return uint8 count×28×28×1 non-digits; some are made of parts of images, uint8 N×28×28×1."""
+    rng = np.random.default_rng([seed, 1])
+    shares = {drawn_signs: 0.25, printed_letters: 0.15, scribbles: 0.15, merged_digits: 0.3, patches: 0.15}
+    sources = [make(images, round(share * count) + 1, rng) for make, share in shares.items()]
+    return rewrite(np.concatenate(sources)[:count], rng, "Drawing non-digits")
+
+
+def drawn_signs(images, count, rng):
+    """Letters and signs drawn by the virtual pen."""
+    each = -(-count // len(strokes.SIGNS))
+    drawn = np.concatenate([strokes.pen(glyph, each, rng) for glyph in strokes.SIGNS])
+    return drawn[rng.permutation(len(drawn))[:count], :, :, None]
+
+
+def printed_letters(images, count, rng):
+    """Letters and signs printed in Matplotlib's fonts."""
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    fonts = [ImageFont.truetype(folder / f"{name}.ttf", 40) for name in FONTS]
+    result = np.zeros((count, 28, 28, 1), np.uint8)
+    for index in range(count):
+        page = Image.new("L", (SIDE, SIDE))
+        letter, font = LETTERS[rng.integers(len(LETTERS))], fonts[rng.integers(len(fonts))]
+        ImageDraw.Draw(page).text((SIDE / 2, SIDE / 2), letter, 255, font, anchor="mm")
+        left, top, right, bottom = page.getbbox()
+        result[index] = centre(np.asarray(page.crop((left, top, right, bottom)), np.float32) / 255)
+    return result
+
+
+def scribbles(images, count, rng):
+    """One to three curves through random points."""
+    drawn = []
+    while sum(map(len, drawn)) < count:
+        curves = []
+        for _ in range(rng.integers(1, 4)):
+            walk = np.cumsum(rng.normal(0, rng.uniform(15, 45), (rng.integers(3, 13), 2)), 0)
+            points = 100 * np.abs((walk / 100 + rng.uniform(0.2, 0.8, 2)) % 2 - 1)  # turned back at the edges
+            curves.append(" ".join(f"{x:.0f},{y:.0f}" for x, y in points))
+        drawn.append(strokes.pen("; ".join(curves), 5, rng))
+    return np.concatenate(drawn)[:count, :, :, None]
+
+
+def merged_digits(images, count, rng):
+    """Two digits that touch, or what is left of them when the cut goes through the middle of both."""
+    left, right = images[rng.integers(len(images), size=(2, count)), ..., 0]
+    result = np.zeros((count, 28, 28, 1), np.uint8)
+    for index in range(count):
+        one, two = (image[:, image.any(0)] for image in (left[index], right[index]))
+        wide = np.zeros((28, one.shape[1] + two.shape[1]), np.uint8)
+        overlap = min(rng.integers(0, 3), one.shape[1])
+        wide[:, : one.shape[1]] = one
+        start = one.shape[1] - overlap
+        wide[:, start : start + two.shape[1]] = np.maximum(wide[:, start : start + two.shape[1]], two)
+        if rng.random() < 0.5:
+            cut = rng.uniform(0.25, 0.7, 2) * [one.shape[1], two.shape[1]]
+            wide = wide[:, int(cut[0]) : one.shape[1] + int(cut[1])]
+        result[index] = centre(wide / 255)
+    return result
+
+
+def patches(images, count, rng):
+    """Light and dark without strokes: smooth noise, cut off at some level."""
+    result = np.zeros((count, 28, 28, 1), np.uint8)
+    for part in np.array_split(np.arange(count), 24):
+        noise = rng.normal(size=(len(part), 28, 28))
+        size = rng.uniform(0.8, 5, 2)
+        noise = ndimage.gaussian_filter(noise, (0, *size))
+        noise = noise / noise.std((1, 2), keepdims=True) + rng.uniform(-1.2, 0.6, (len(part), 1, 1))
+        result[part, 4:24, 4:24, 0] = 255 * np.clip(noise * rng.uniform(0.5, 4) + 0.5, 0, 1)[:, 4:24, 4:24]
+    return result
