@@ -169,6 +169,24 @@ def _tiles(images):
     return np.vstack([np.hstack(images[start : start + columns]) for start in range(0, len(images), columns)])
 
 
+def sizes(errors):
+    """Test error by size, from {number of parameters: list of errors, %, one for each seed}."""
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    for parameters, values in errors.items():
+        mean = np.mean(values)
+        axis.plot([parameters] * len(values), values, "o", color="tab:blue", alpha=0.35)
+        axis.plot(parameters, mean, "_", color="tab:orange", markersize=24, markeredgewidth=3)
+        at = (parameters, max(values))
+        axis.annotate(f"{100 - mean:.2f}%", at, (0, 8), textcoords="offset points", ha="center")
+    axis.set(xscale="log", yscale="log", xlabel="parameters", ylabel="test error, %")
+    axis.set_title("Accuracy by size: each seed, and their mean")
+    label_plainly(axis.xaxis)
+    label_plainly(axis.yaxis)
+    axis.margins(0.08, 0.2)
+    axis.grid(alpha=0.3)
+    return figure
+
+
 def label_plainly(axis):
     """Label a logarithmic axis, such as axes.xaxis, with numbers as people write them: 500, 1,000, 2,000."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))

@@ -1,9 +1,9 @@
-"""How well is other people's handwriting read? For a folder of pictures that one has labelled.
+"""Measure how well a labelled folder of pictures is read; print the shares and each picture that is misread.
 
     python -m extras.handwriting my_pictures/
 
-The folder has one or more of: digits/**/<digit>__<anything>, a digit a picture; numbers/<number>__<anything>, where
-lines are joined by "_"; not-digits/<anything>, where nothing should be read. Prints what is misread, and the shares.
+The folder has one or more of: digits/**/<digit>__<anything>, one digit per picture; numbers/<number>__<anything>,
+with "_" between lines; not-digits/<anything>, in which nothing should be read.
 """
 
 import sys
@@ -11,79 +11,74 @@ from pathlib import Path
 
 import numpy as np
 
-from digits.cli import Parser, UsageError, check_model_file, progress, run
+from digits import model
+from digits.cli import Parser, UsageError, progress, run
 from digits.reading import reader
 from digits.reading.image_file import pictures_in
 
 
 def label(path):
-    """The digit or number that a picture's name says. Raises UsageError."""
+    """The digit or number at the start of a picture's name. Raises UsageError."""
     number, mark, _ = path.name.partition("__")
     if not mark:
         raise UsageError(f"{path}: the name must begin with the digit or number and __, such as 5__mine.png")
     return number
 
 
-def read_each(folder, model):
-    """The (path, Reading) of each picture in a folder."""
-    return [(path, reader.read(path, model)) for path in progress(pictures_in(folder), f"Reading {folder.name}")]
-
-
-def report_digits(readings):
-    wrong = [(path, reading) for path, reading in readings if reading.prediction != label(path)]
+def report_labelled(title, readings, answer):
+    """Print the misread pictures and the share read correctly. answer: the field of a Reading to compare."""
+    wrong = [(path, reading) for path, reading in readings if getattr(reading, answer) != label(path)]
     for path, reading in wrong:
-        print(f"  {path}: {reading.prediction}, {100 * reading.confidence:.0f}%")
-    kept = np.mean([reading.is_digit for _, reading in readings])
-    alone = np.mean([reading.number == label(path) for path, reading in readings])
-    print(f"Digits read right: {share(len(readings) - len(wrong), len(readings))}")
-    print(f"  taken for a digit: {100 * kept:.1f}%; read as this digit and no other: {100 * alone:.1f}%")
+        confidence = f", {100 * reading.confidence:.0f}%" if answer == "prediction" else ""
+        print(f"  {path}: {getattr(reading, answer) or 'nothing'}{confidence}")
+    print(f"{title}: {share(len(readings) - len(wrong), len(readings))}")
 
 
-def report_numbers(readings):
-    wrong = [(path, reading) for path, reading in readings if reading.number != label(path)]
-    for path, reading in wrong:
-        print(f"  {path}: {reading.number or 'nothing'}")
-    print(f"Numbers read without any error: {share(len(readings) - len(wrong), len(readings))}")
-
-
-def report_non_digits(readings, digits):
-    scores = np.array([reading.digit_score for _, reading in readings])
-    accepted = sum(reading.is_digit for _, reading in readings)
-    print(f"What is no digit, taken for one: {share(accepted, len(readings))}")
+def report_non_digits(non_digits, digits):
+    accepted = sum(reading.is_digit for _, reading in non_digits)
+    print(f"Non-digits accepted as digits: {share(accepted, len(non_digits))}")
     if digits:
-        of_digits = np.array([reading.digit_score for _, reading in digits])
-        threshold = np.quantile(of_digits, 0.02)
-        above = (of_digits[:, None] > scores).mean() + (of_digits[:, None] == scores).mean() / 2
-        print(f"  at the threshold that keeps 98% of these digits: {100 * (scores >= threshold).mean():.1f}%")
-        print(f"  area under the ROC curve, digit against what is none: {above:.4f}")
+        low, high = (np.array([reading.digit_score for _, reading in group]) for group in (non_digits, digits))
+        auc = (high[:, None] > low).mean() + (high[:, None] == low).mean() / 2
+        print(
+            f"  at the threshold that accepts 98% of these digits: {100 * (low >= np.quantile(high, 0.02)).mean():.1f}%"
+        )
+        print(f"  area under the ROC curve, digits against non-digits: {auc:.4f}")
 
 
 def share(count, total):
     return f"{100 * count / total:.1f}% ({count:,} of {total:,})"
 
 
-def work(args):
-    check_model_file(args.model)
+def measure(args):
+    model.check(args.model)
     if not args.folder.is_dir():
         raise UsageError(f"{args.folder}: no such folder; name one with digits/, numbers/ or not-digits/ in it")
-    found = {name: read_each(args.folder / name, args.model) for name in ("digits", "numbers", "not-digits")}
-    if not any(found.values()):
+    digits, numbers, non_digits = (
+        [(path, reader.read(path, args.model)) for path in progress(pictures_in(args.folder / name), f"Reading {name}")]
+        for name in ("digits", "numbers", "not-digits")
+    )
+    if not digits and not numbers and not non_digits:
         raise UsageError(
             f"{args.folder}: no pictures in digits/, numbers/ or not-digits/; --help says how to name them"
         )
-    if found["digits"]:
-        report_digits(found["digits"])
-    if found["numbers"]:
-        report_numbers(found["numbers"])
-    if found["not-digits"]:
-        report_non_digits(found["not-digits"], found["digits"])
+    if digits:
+        report_labelled("Digits read correctly", digits, "prediction")
+        accepted = sum(reading.is_digit for _, reading in digits)
+        exact = sum(reading.number == label(path) for path, reading in digits)
+        print(f"  accepted as digits: {share(accepted, len(digits))}")
+        print(f"  read as this one digit and no other: {share(exact, len(digits))}")
+    if numbers:
+        report_labelled("Numbers read without error", numbers, "number")
+    if non_digits:
+        report_non_digits(non_digits, digits)
 
 
 def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="folder with digits/, numbers/ and not-digits/")
     parser.add_argument("--model", type=Path, default=Path("mnist_cnn.keras"), help="model file (default: %(default)s)")
-    return run(work, parser.parse_args(argv))
+    return run(measure, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Draw the pictures in samples/, and docs/drawn.png, with the pen of digits/strokes.py.
+"""Draw samples/ and docs/drawn.png with the virtual pen; the same files each time.
 
     python -m extras.samples
 
-Five styles, at least two pictures of each digit, none of them like another in size: what people photograph, scan and
-draw. The file name begins with the digit. And a number, and a tick, which is no digit. The same pictures each time.
+samples/ has digits in five styles, at least two of each digit; a number; and a tick, which is a non-digit. A file name
+starts with the digit.
 """
 
 import sys
@@ -13,99 +13,71 @@ import numpy as np
 from PIL import Image
 
 from digits.data import strokes
-from extras import difficult
+from extras import drawing
 
 FOLDER = Path("samples")
+STYLES = {  # end of the file name: (glyph, height, width, pen width), (paper, ink), then of photo(): fall-off, noise
+    ".png": ((0, 320, 240, 9), ((250, 249, 244), (25, 45, 140))),  # ballpoint pen
+    "_screen.png": ((1, 140, 140, 11), ((0, 0, 0), (255, 255, 255))),  # drawn with a mouse
+    "_photo.jpg": ((2, 300, 400, 8), ((215, 205, 190), (70, 68, 70)), 0.3, 2),  # pencil under a lamp
+    "_chalk.jpg": ((2, 180, 200, 14), ((40, 80, 60), (235, 235, 225)), 0, 3),
+    "_sticker.png": ((1, 160, 128, 12), ((190, 20, 40), (190, 20, 40))),  # felt pen on a transparent ground
+}
 
 
-def pen(digit, form, width, height, pen_width, rng):
-    """Ink of one digit, float32 height×width, 0-1, somewhere on the sheet; pen_width in pixels."""
-    radius = np.array([pen_width / 2])
-    dots = strokes.write(strokes.FORMS[digit][form][1], 1, rng, spacing=0.004)
-    side = round(min(width, height) * rng.uniform(0.55, 0.8))
-    dots, radius = strokes.fit(dots, radius, rng, box=side, size=side)
+def write(digit, rng, glyph, height, width, pen_width):
+    """Write a digit of random size at a random place of the sheet; return the ink, float32 height×width, 0-1."""
+    dots = strokes.write(strokes.GLYPHS[digit][glyph][1], 1, rng, spacing=0.004)
+    size = round(min(width, height) * rng.uniform(0.55, 0.8))
+    digit_ink = drawing.rasterize(dots, rng, size, pen_width)
     ink = np.zeros((height, width), np.float32)
-    top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
-    ink[top : top + side, left : left + side] = strokes.ink(dots, radius, side)[0] / 255
+    top, left = rng.integers(0, height - size + 1), rng.integers(0, width - size + 1)
+    ink[top : top + size, left : left + size] = digit_ink
     return ink
 
 
-def sheet(ink, paper, colour, rng, light=0.0, noise=0.0):
-    """Picture, uint8 H×W×3: ink of a colour on paper of a colour, light falling off to one side, camera noise."""
-    height, width = ink.shape
-    paper, colour = np.array(paper, float), np.array(colour, float)
-    picture = paper + ink[..., None] * (colour - paper)
-    picture *= 1 - light * np.linspace(0, 1, width)[None, :, None] * np.linspace(0.5, 1, height)[:, None, None]
-    return np.rint(np.clip(picture + noise * rng.normal(size=picture.shape), 0, 255)).astype(np.uint8)
+def photo(ink, rng, colours, fall_off=0.0, noise=0.0):
+    """uint8 H×W×3 picture of ink; fall_off: share of the light that is missing at the lower right."""
+    y, x = np.linspace(0.5, 1, ink.shape[0])[:, None], np.linspace(0, 1, ink.shape[1])
+    return drawing.on_paper(ink, *colours, 1 - fall_off * x * y, noise, rng)
 
 
-def ballpoint(digit, rng):
-    ink = pen(digit, 0, 240, 320, 9, rng)
-    return sheet(ink, (250, 249, 244), (25, 45, 140), rng)
+def save(picture, name, **options):
+    Image.fromarray(picture).save(FOLDER / name, **options)
 
 
-def screen(digit, rng):
-    """White on black, drawn with the mouse on a small canvas."""
-    return sheet(pen(digit, 1, 140, 140, 11, rng), (0, 0, 0), (255, 255, 255), rng)
-
-
-def photo(digit, rng):
-    """Pencil under a lamp, as a phone takes it."""
-    ink = pen(digit, 2, 400, 300, 8, rng)
-    return sheet(ink, (215, 205, 190), (70, 68, 70), rng, light=0.3, noise=2)
-
-
-def chalk(digit, rng):
-    return sheet(pen(digit, 2, 200, 180, 14, rng), (40, 80, 60), (235, 235, 225), rng, noise=3)
-
-
-def sticker(digit, rng):
-    """Red felt pen on transparent ground: height×width×4."""
-    ink = pen(digit, 1, 128, 160, 12, rng)
-    picture = sheet(ink, (190, 20, 40), (190, 20, 40), rng)
-    return np.dstack([picture, (255 * ink).astype(np.uint8)])
-
-
-def number(text, rng):
-    """A number on squared paper, as a phone takes it."""
-    ink = difficult.ink_of(text, rng, 320, 760, 130, 7, gap=0.35, place=(90, 80))
-    squares = np.zeros_like(ink)
-    squares[::32] = squares[:, ::32] = 0.35
-    return sheet(np.maximum(ink, squares), (235, 232, 225), (60, 70, 130), rng, light=0.35, noise=2)
-
-
-def tick(rng):
-    """No digit."""
-    form = "0,62 15,80 32,100; 32,100 65,50 100,0"
-    dots, radius = strokes.fit(strokes.write(form, 1, rng, 0.004), np.array([6.0]), rng, box=140, size=200)
-    return sheet(strokes.ink(dots, radius, 200)[0] / 255, (255, 255, 255), (20, 120, 40), rng)
-
-
-def overview(columns=30):
-    """Drawn digits as training sees them, a row for each, black on white."""
-    images, labels = strokes.draw(10 * columns, seed=1)
-    return 255 - np.vstack([np.hstack(list(images[labels == digit, ..., 0])) for digit in range(10)])
+def save_digit(digit, ending, rng, **options):
+    writing, *look = STYLES[ending]
+    ink = write(digit, rng, *writing)
+    picture = photo(ink, rng, *look)
+    if ending == "_sticker.png":
+        picture = np.dstack([picture, (255 * ink).astype(np.uint8)])
+    save(picture, f"{digit}{ending}", **options)
 
 
 def main():
     FOLDER.mkdir(exist_ok=True)
     for digit in range(10):
         rng = np.random.default_rng(20 + digit)
-        for name, style in (
-            (f"{digit}.png", ballpoint),
-            (f"{digit}_screen.png", screen),
-            (f"{digit}_photo.jpg", photo),
-        ):
-            Image.fromarray(style(digit, rng)).save(FOLDER / name, quality=80)
+        for ending in (".png", "_screen.png", "_photo.jpg"):
+            save_digit(digit, ending, rng, quality=80)
     rng = np.random.default_rng(30)
     for digit in (2, 3, 5, 7, 9):
-        Image.fromarray(chalk(digit, rng)).save(FOLDER / f"{digit}_chalk.jpg")
+        save_digit(digit, "_chalk.jpg", rng)
     for digit in (4, 6, 8):
-        Image.fromarray(sticker(digit, rng)).save(FOLDER / f"{digit}_sticker.png")
+        save_digit(digit, "_sticker.png", rng)
+
     rng = np.random.default_rng(40)
-    Image.fromarray(number("40628", rng)).save(FOLDER / "number.jpg", quality=80)
-    Image.fromarray(tick(rng)).save(FOLDER / "tick.png")
-    Image.fromarray(overview()).save("docs/drawn.png")
+    ink = drawing.write("40628", rng, 320, 760, 130, 7, gap=0.35, corner=(90, 80))
+    ink[::32] = np.maximum(ink[::32], 0.35)  # squared paper
+    ink[:, ::32] = np.maximum(ink[:, ::32], 0.35)
+    save(photo(ink, rng, ((235, 232, 225), (60, 70, 130)), 0.35, 2), "number.jpg", quality=80)
+    dots = strokes.write("0,62 15,80 32,100; 32,100 65,50 100,0", 1, rng, spacing=0.004)
+    save(photo(drawing.rasterize(dots, rng, 200, 12, box=140), rng, ((255, 255, 255), (20, 120, 40))), "tick.png")
+
+    images, labels = strokes.draw(300, seed=1)  # as in training; a row for each digit, black on white
+    rows = [np.hstack(images[labels == digit, ..., 0]) for digit in range(10)]
+    Image.fromarray(255 - np.vstack(rows)).save("docs/drawn.png")
     print(f"{len(list(FOLDER.iterdir()))} pictures in {FOLDER}/")
 
 

@@ -1,4 +1,4 @@
-"""Model files that have left Keras, LiteRT's .tflite and ONNX's .onnx, run by their own runtimes without TensorFlow.
+"""Exported models, LiteRT's .tflite and ONNX's .onnx, run by their own runtimes without TensorFlow.
 
 extras/export.py writes them, with the class names and the threshold inside.
 """
@@ -24,15 +24,15 @@ class Exported:
         path = Path(path)
         runtime, package = (_litert, "ai-edge-litert") if path.suffix == ".tflite" else (_onnx, "onnxruntime")
         try:
-            with hold_native_log():  # the runtimes log that they start
+            with hold_native_log():  # the runtimes log their start
                 self.run, takes, self.description = runtime(path)
                 if takes not in ((28, 28, 1), (28, 28, 3)):
                     raise ValueError(f"takes {takes}, not 28×28 pixels")
                 answers = self.run(np.zeros((2, *takes), np.float32))
         except ModuleNotFoundError:
             raise UsageError(f"{path}: the package {package} is missing: pip install {package}") from None
-        except Exception as error:  # the runtimes raise nearly any type for a file that is not as they expect
-            raise UsageError(f"{path}: damaged, or no model of digits: {first_line(error)}") from error
+        except Exception as error:  # the runtimes raise nearly any type for an unexpected file
+            raise UsageError(f"{path}: damaged, or not a digit classifier: {first_line(error)}") from error
         if answers.ndim != 2 or len(answers) != 2 or answers.dtype != np.float32:
             raise UsageError(f"{path}: gives {answers.dtype} {answers.shape} for 2 images, not float32 2×classes")
         self.input_shape, self.output_shape = (None, *takes), (None, answers.shape[1])
@@ -46,14 +46,14 @@ def _litert(path):
     from ai_edge_litert.interpreter import Interpreter
 
     content = path.read_bytes()
-    network, alone = Interpreter(model_content=content), threading.Lock()
+    network, lock = Interpreter(model_content=content), threading.Lock()
     takes, gives = network.get_input_details()[0], network.get_output_details()[0]
     network.allocate_tensors()
 
     def run(pixels):
         answers = []
-        with alone:  # an interpreter has one place for its input
-            for image in pixels:  # the file is for one at a time
+        with lock:  # an interpreter is not thread-safe
+            for image in pixels:  # the model takes one at a time
                 network.set_tensor(takes["index"], image[None])
                 network.invoke()
                 answers.append(network.get_tensor(gives["index"])[0])
