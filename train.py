@@ -77,8 +77,7 @@ class Settings:
             self.variety = 0.2 if self.epochs >= 4 else 0.0
 
     @property
-    def path(self):
-        """Of the model file."""
+    def path(self):  # of the model file
         return self.model or model.default_path(sources.name_of(self.data), self.network)
 
     def recorded(self):
@@ -87,18 +86,18 @@ class Settings:
         return {name: getattr(self, name) for name in recorded}
 
 
-def read_settings(argv):
+def read_settings(parser, argv):
     """The Settings of a command line; with --resume, those of the interrupted run. Raises UsageError."""
-    given = vars(Parser(__doc__, Settings).parse_args(argv))
-    settings = Settings(**given)
+    given = vars(parser.parse_args(argv))
+    settings = parser.settings_class(**given)
     settings.data = sources.make_available(settings.data)
     if settings.resume:
         run_settings = checkpoint.read(settings.path).settings
         for name in given.keys() & run_settings.keys():
             if given[name] != run_settings[name]:
                 raise UsageError(f"{flag(name)}: the run to resume has {run_settings[name]}; give it the same")
-        known = settings.recorded().keys() & run_settings.keys()
-        settings = dataclasses.replace(settings, **{name: run_settings[name] for name in known})
+        recorded = {name: run_settings[name] for name in settings.recorded() if name in run_settings}
+        settings = dataclasses.replace(settings, **recorded)
     return settings
 
 
@@ -118,7 +117,7 @@ def load_splits(settings):
         raise UsageError(f"{settings.data}/test: has other classes than train/; make them agree, or use --no-test")
     splits = Splits(*folders.train_val_split(images, settings.validation_split), test)
     counts = f"{len(splits.training.labels):,} images to train, {len(splits.validation.labels):,} to validate"
-    print(f"Model: {settings.path}   Data: {sources.name_of(settings.data)}, {counts}")
+    print(f"Model: {settings.path}   Data: {sources.name_of(settings.data)}, {counts}", flush=True)
     return splits
 
 
@@ -192,7 +191,9 @@ def finish(settings, splits, validation_set, cache, network, history, this_run):
 
 
 def main(argv=None):
-    return run(lambda: train(read_settings(argv)))
+    parser = Parser(__doc__, Settings)
+    parser.moved("--cluster", "--processes", "--process", to="python -m extras.train_cluster")
+    return run(lambda: train(read_settings(parser, argv)))
 
 
 if __name__ == "__main__":
