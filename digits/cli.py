@@ -107,7 +107,7 @@ class Parser(argparse.ArgumentParser):
             def __call__(self, parser, namespace, values, option_string=None):
                 parser.error(f"{option_string}: moved to {to}")
 
-        self.add_argument(*flags, action=Moved, nargs="?", help=argparse.SUPPRESS)
+        self.add_argument(*flags, action=Moved, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
     def settings(self, argv):
         """Parse the command line into the Settings."""

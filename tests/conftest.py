@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 
 matplotlib.use("agg")
@@ -59,6 +60,11 @@ def one_line(capsys, status, *words):
     assert len(err.splitlines()) == 1, err
     for word in words:
         assert word in err
+
+
+def idx(array):
+    """The bytes of an uncompressed IDX file."""
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
 
 
 def png_folder(folder, training=300, test=100):

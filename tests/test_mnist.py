@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -13,11 +14,8 @@ import pytest
 from PIL import Image
 
 from digits.cli import UsageError
-from digits.data import mnist, pipeline
-
-
-def idx(array):
-    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+from digits.data import mnist, sources
+from tests.conftest import PROJECT, idx
 
 
 @pytest.fixture
@@ -52,12 +50,12 @@ def check_made(folder, files):
 @pytest.mark.parametrize("compress", [True, False])
 def test_idx_files(files, workplace, monkeypatch, compress):
     monkeypatch.setenv("MNIST_DIR", str(put(workplace / "idx", files, compress)))
-    assert pipeline.find("mnist") == ("mnist", pipeline.MNIST_FOLDER)
+    assert sources.make_available("mnist") == "mnist"
     check_made(workplace / "Mnist_dataset", files)
 
 
 def test_keras_cache(files, workplace, monkeypatch):
-    names = {name: mnist.parse_idx(name, data) for name, data in files.items()}
+    names = {name: mnist.parse_idx(data) for name, data in files.items()}
     (workplace / "keras" / "datasets").mkdir(parents=True)
     np.savez(workplace / "keras" / "datasets" / "mnist.npz", **{mnist.NPZ_NAMES[n]: a for n, a in names.items()})
     monkeypatch.setenv("KERAS_HOME", str(workplace / "keras"))
@@ -90,14 +88,14 @@ def test_an_unusable_mnist_dir_is_an_error(files, workplace, monkeypatch, how):
     spoil(put(workplace / "idx", files), how)
     monkeypatch.setenv("MNIST_DIR", str(workplace / "idx"))
     with pytest.raises(UsageError, match=r"MNIST_DIR: .*t10k-labels-idx1-ubyte"):
-        pipeline.find(None)
+        sources.make_available(None)
     assert not list(workplace.glob("Mnist_dataset*"))
 
 
 def test_mnist_dir_that_is_no_folder(workplace, monkeypatch):
     monkeypatch.setenv("MNIST_DIR", str(workplace / "nowhere"))
     with pytest.raises(UsageError, match="nowhere is not a folder"):
-        pipeline.find(None)
+        sources.make_available(None)
 
 
 class Mirror(BaseHTTPRequestHandler):
@@ -143,8 +141,8 @@ def server(files, monkeypatch):
     Mirror.released = threading.Event()
     http = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     threading.Thread(target=http.serve_forever, daemon=True).start()
-    monkeypatch.setattr(mnist, "PATIENCE", 0.3)
-    monkeypatch.setattr(mnist, "PIECE", 500)
+    monkeypatch.setattr(mnist, "TIMEOUT", 0.3)
+    monkeypatch.setattr(mnist, "CHUNK", 500)
     yield f"http://127.0.0.1:{http.server_port}"
     Mirror.released.set()
     http.shutdown()
@@ -165,7 +163,7 @@ def test_the_next_mirror_is_asked(server, files, workplace, monkeypatch, behavio
 
 
 def test_npz_mirror(server, files, workplace, monkeypatch):
-    arrays = {mnist.NPZ_NAMES[name]: mnist.parse_idx(name, data) for name, data in files.items()}
+    arrays = {mnist.NPZ_NAMES[name]: mnist.parse_idx(data) for name, data in files.items()}
     np.savez(workplace / "mnist.npz", **arrays)
     Mirror.files["mnist.npz"] = (workplace / "mnist.npz").read_bytes()
     monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/gone/", f"{server}/good/mnist.npz"))
@@ -176,32 +174,32 @@ def test_npz_mirror(server, files, workplace, monkeypatch):
 def test_when_nothing_answers(server, workplace, monkeypatch, capsys):
     monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/silent/", f"{server}/stalls/", f"{server}/silent/mnist.npz"))
     start = time.monotonic()
-    assert pipeline.find(None) == ("drawn", None)
+    assert sources.make_available(None) == "drawn"
     assert time.monotonic() - start < 3
     assert "using drawn digits" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"(?s)MNIST_DIR.*--data drawn") as error:
-        pipeline.find("mnist")
+        sources.make_available("mnist")
     assert "\n" not in str(error.value)
     assert not list(workplace.glob("Mnist_dataset*"))
 
 
 SLOW_MAKING = """
 import hashlib, time
-from digits.data import mnist
+from digits.data import folders, mnist
 mnist.SHA256 = {name: hashlib.sha256(open(f"idx/{name}", "rb").read()).hexdigest() for name in mnist.SHA256}
-def slowly(items, label):
+def slowly(items, description):
     for item in items:
         yield item
         print(item, flush=True)
         time.sleep(0.05)
-mnist.progress = slowly
+folders.progress = slowly
 mnist.make("Mnist_dataset")
 """
 
 
 def test_killed_while_making(files, workplace, monkeypatch):
     put(workplace / "idx", files, compress=False)
-    environment = {**os.environ, "MNIST_DIR": "idx", "PYTHONPATH": os.path.dirname(os.path.dirname(mnist.__file__))}
+    environment = {**os.environ, "MNIST_DIR": "idx", "PYTHONPATH": str(PROJECT)}
     process = subprocess.Popen([sys.executable, "-c", SLOW_MAKING], env=environment, stdout=subprocess.PIPE)
     process.stdout.readline()
     process.send_signal(signal.SIGKILL)
@@ -227,9 +225,23 @@ def test_a_failed_making_leaves_nothing(files, workplace, monkeypatch):
     assert not list(workplace.glob("Mnist_dataset*"))
 
 
-def test_real_mnist_has_the_known_checksums(mnist_dir):
-    for name in mnist.SHA256:
-        path = mnist_dir / f"{name}.gz"
-        data = gzip.decompress(path.read_bytes()) if path.exists() else (mnist_dir / name).read_bytes()
-        array = mnist.parse_idx(name, data)
-        assert len(array) == (60_000 if name.startswith("train") else 10_000)
+def test_a_trickling_mirror_is_given_up(monkeypatch):
+    class Answer(io.BytesIO):
+        headers = {"Content-Length": "1000000"}
+
+        def read1(self, size):
+            time.sleep(0.05)
+            return b"x"
+
+    monkeypatch.setattr(mnist, "TIMEOUT", 0.2)
+    monkeypatch.setattr(mnist.urllib.request, "urlopen", lambda url, timeout: Answer())
+    with pytest.raises(ValueError, match="only .* bytes came"):
+        mnist.download("http://127.0.0.1/slow", io.BytesIO())
+
+
+def test_real_mnist_has_the_known_checksums(mnist_dir, workplace, monkeypatch):
+    written = []
+    monkeypatch.setattr(mnist, "write_dataset", lambda folder, splits: written.append(splits))
+    monkeypatch.setenv("MNIST_DIR", str(mnist_dir))
+    mnist.make("Mnist_dataset")
+    assert {name: len(labels) for name, (_, labels) in written[0].items()} == {"train": 60_000, "test": 10_000}

@@ -14,22 +14,22 @@ def test_same_seed_same_digits():
 
 def test_normalised_the_way_mnist_was_made():
     images = strokes.draw(500)[0][..., 0].astype(float)
-    place = np.arange(28)
+    index = np.arange(28)
     for image in images:
-        assert abs((image.sum(1) * place).sum() / image.sum() - 14) <= 0.51
-        assert abs((image.sum(0) * place).sum() / image.sum() - 14) <= 0.51
+        assert abs((image.sum(1) * index).sum() / image.sum() - 14) <= 0.51
+        assert abs((image.sum(0) * index).sum() / image.sum() - 14) <= 0.51
         height, width = (np.ptp(np.flatnonzero(image.any(axis))) + 1 for axis in (1, 0))
         assert 18 <= max(height, width) <= 21
     assert 0.08 < images.mean() / 255 < 0.18  # MNIST: 0.13
     assert images.max() == 255
 
 
-def test_every_form_can_be_written():
+def test_every_glyph_can_be_written():
     rng = np.random.default_rng(0)
-    for digit, forms in strokes.FORMS.items():
-        assert len(forms) >= 3, digit
-        for weight, form in forms:
-            dots = strokes.write(form, 4, rng)
+    for digit, glyphs in strokes.GLYPHS.items():
+        assert len(glyphs) >= 3, digit
+        for weight, glyph in glyphs:
+            dots = strokes.write(glyph, 4, rng)
             assert weight > 0
             assert dots.shape[0] == 4
             assert np.abs(np.diff(dots, axis=1)).max() < 2.5  # the pen's jumps between strokes stay within the digit

@@ -5,14 +5,15 @@ import pytest
 from PIL import Image
 
 from digits.data import strokes
-from digits.reading.image_file import PictureError, count_pages, open_picture
-from digits.reading.segmentation import MOST_PIECES, _seams, centre, find_digits, pen_width, take_apart, without_lines
+from digits.reading.image_file import open_picture
+from digits.reading.normalization import centre, pen_width
+from digits.reading.segmentation import MAX_PIECES, find_seams, preprocess, remove_ruled_lines, segment
 
 
 def five(size=200):
     """Ink of a 5, float32 size×size, 0-1, in the middle of its sheet."""
     rng = np.random.default_rng(0)
-    dots = strokes.write(strokes.FORMS[5][0][1], 1, rng, spacing=0.01)
+    dots = strokes.write(strokes.GLYPHS[5][0][1], 1, rng, spacing=0.01)
     dots, radius = strokes.fit(dots, np.array([size / 25]), rng, box=size * 0.7, size=size)
     return strokes.ink(dots, radius, size)[0] / 255
 
@@ -24,7 +25,7 @@ def expected():
 
 def find_digit(picture):
     """The Candidate with all of the ink."""
-    return max(find_digits(picture), key=lambda candidate: candidate.box[2] * candidate.box[3])
+    return max(segment(picture), key=lambda candidate: candidate.box[2] * candidate.box[3])
 
 
 def find(source):
@@ -159,102 +160,19 @@ BLANK = {
 
 @pytest.mark.parametrize("name", BLANK)
 def test_blank_paper_has_no_digit(name):
-    assert find_digits(open_picture(BLANK[name])[0]) == []
-
-
-def damaged_png():
-    buffer = io.BytesIO()
-    Image.fromarray(PICTURES["camera noise"]).save(buffer, "PNG")
-    return buffer.getvalue()[:5000]
-
-
-def bomb():
-    """A PNG of a few bytes that claims 60,000×60,000 pixels."""
-    buffer = io.BytesIO()
-    Image.new("L", (1, 1)).save(buffer, "PNG")
-    data = bytearray(buffer.getvalue())
-    data[16:24] = np.array([60_000, 60_000], ">u4").tobytes()
-    import zlib
-
-    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
-    return bytes(data)
-
-
-def odd_tiff():
-    """A TIFF of which the first page has no size."""
-    buffer = io.BytesIO()
-    Image.new("L", (30, 20)).save(buffer, "TIFF")
-    return buffer.getvalue().replace(b"\x00\x01\x04\x00", b"\x99\x01\x04\x00", 1)
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        (b"", "empty"),
-        (b"some text, and a little more of it", "not a picture"),
-        (damaged_png(), "damaged"),
-        (bomb(), "too many"),
-        (b"\0\0\0\x1cftypheic" + bytes(40), "HEIC"),
-        (b"P6 x 3 255 " + bytes(50), "damaged|not a picture"),
-        (odd_tiff(), "damaged|not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", "not a picture"),  # a program
-        (bytearray(b"text again, as a bytearray"), "not a picture"),
-        (np.zeros((4, 4)), "uint8"),
-        (np.zeros((4, 4, 5), np.uint8), "uint8"),
-        (np.zeros((0, 4), np.uint8), "empty"),
-        ("no/such.png", "no such file"),
-        (".", "is a directory"),
-    ],
-)
-def test_what_cannot_be_read_is_said_in_one_line(source, message):
-    with pytest.raises(PictureError, match=message) as error:
-        open_picture(source)
-    assert "\n" not in str(error.value)
-
-
-def test_a_box_is_cut_out_before_the_picture_is_reduced():
-    picture = np.full((3000, 4000, 3), 255, np.uint8)
-    picture[1000:1200, 2000:2200] = on_paper((255, 255, 255), (0, 0, 0))
-    pixels, factor, _ = open_picture(picture, box=(1900, 900, 400, 400))
-    assert (pixels.shape, factor) == ((400, 400, 3), 1)
-    for box in ((3900, 0, 200, 100), (-1, 0, 10, 10), (0, 0, 0, 10)):
-        with pytest.raises(PictureError, match="not inside 4000×3000"):
-            open_picture(picture, box)
-
-
-def test_pages(tmp_path):
-    pages = [Image.new("L", (30, 20), level) for level in (0, 100, 200)]
-    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    assert count_pages(tmp_path / "a.tif") == 3
-    assert [int(open_picture(tmp_path / "a.tif", page=page)[0].mean()) for page in range(3)] == [0, 100, 200]
-    data = (tmp_path / "a.tif").read_bytes()
-    (tmp_path / "broken.tif").write_bytes(data[: data.rindex(b"II") + 1])  # in the header of the last page
-    assert count_pages(tmp_path / "broken.tif") == 3  # the one that is broken off counts, so that it is reported
-    with pytest.raises(PictureError, match="damaged"):
-        open_picture(tmp_path / "broken.tif", page=2)
-    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
-    assert count_pages(tmp_path / "a.gif") == count_pages(tmp_path / "none.tif") == 1
-
-
-def test_a_pil_image_is_left_as_it_is():
-    buffer = io.BytesIO()
-    Image.fromarray(on_paper((250, 250, 240), (20, 20, 90))).resize((3000, 3000)).save(buffer, "JPEG")
-    image = Image.open(buffer)
-    first, again = (open_picture(image) for _ in range(2))
-    assert image.size == (3000, 3000)
-    assert first[1] == again[1] > 1 and first[2] == (3000, 3000)
+    assert segment(open_picture(BLANK[name])[0]) == []
 
 
 def test_a_digit_on_a_long_strip_is_not_lost():
     strip = np.full((100, 20000, 3), 255, np.uint8)
     strip[10:90, 9000:9080] = on_paper((255, 255, 255), (0, 0, 0), five(80))
-    assert len(find_digits(open_picture(strip)[0])) == 1
+    assert len(segment(open_picture(strip)[0])) == 1
 
 
 def test_a_pattern_of_dots_has_no_end_of_pieces():
     dots = np.zeros((400, 400), np.float32)
     dots[::8, ::8] = dots[1::8, ::8] = dots[::8, 1::8] = dots[1::8, 1::8] = 1
-    assert len(take_apart(on_paper((255, 255, 255), (0, 0, 0), np.pad(dots, 20))).boxes) <= MOST_PIECES
+    assert len(preprocess(on_paper((255, 255, 255), (0, 0, 0), np.pad(dots, 20))).boxes) <= MAX_PIECES
 
 
 def test_ruled_lines_go_and_strokes_that_cross_them_stay():
@@ -262,17 +180,17 @@ def test_ruled_lines_go_and_strokes_that_cross_them_stay():
     lined = strokes_alone.copy()
     lined[[50, 51, 100, 101, 150, 151]] = True
     lined[:, [30, 31, 170, 171]] = True
-    rest = without_lines(lined)
+    rest = remove_ruled_lines(lined)
     assert (rest & ~strokes_alone).sum() < 0.05 * strokes_alone.sum()
     assert (strokes_alone & ~rest).sum() < 0.15 * strokes_alone.sum()
     one = np.zeros((200, 200), bool)
     one[:, 95:105] = True  # a 1 from edge to edge is no line, since nothing else is there
-    assert (without_lines(one) == one).all()
+    assert (remove_ruled_lines(one) == one).all()
 
 
 def test_the_pen_is_brought_to_the_usual_width():
     for radius, usual in ((0.8, 2.2), (9, 2.3), (20, 4.2)):
-        dots = strokes.write(strokes.FORMS[0][0][1], 1, np.random.default_rng(0), spacing=0.005)
+        dots = strokes.write(strokes.GLYPHS[0][0][1], 1, np.random.default_rng(0), spacing=0.005)
         dots, radii = strokes.fit(dots, np.array([radius]), np.random.default_rng(0), box=150, size=200)
         picture = np.repeat(strokes.ink(dots, radii, 200)[0][..., None], 3, -1)
         enlarged = Image.fromarray(find_digit(picture).image[..., 0]).resize((112, 112), Image.Resampling.BILINEAR)
@@ -283,10 +201,10 @@ def test_pieces_that_belong_together_and_pieces_that_do_not():
     parted = five()
     parted[98:101] = 0
     picture = on_paper((255, 255, 255), (0, 0, 0), parted)
-    assert len(take_apart(picture).boxes) == 1
+    assert len(preprocess(picture).boxes) == 1
     two = on_paper((255, 255, 255), (0, 0, 0), np.hstack([five(), five()]))
-    assert len(take_apart(two).boxes) == 2
-    lines = [candidate.line for candidate in find_digits(np.vstack([two, two]))]
+    assert len(preprocess(two).boxes) == 2
+    lines = [candidate.line for candidate in segment(np.vstack([two, two]))]
     assert lines == sorted(lines) and set(lines) == {0, 1}
 
 
@@ -296,16 +214,16 @@ def test_a_cut_follows_the_gap_between_digits_that_interlock():
     for row in rows:
         ink[row, gap[row] - 15 : gap[row] - 3] = ink[row, gap[row] + 4 : gap[row] + 16] = 1
         ink[row, gap[row] - 3 : gap[row] + 4] = 29 <= row <= 30  # where they touch
-    crossed = [ink[rows, seam].sum() for seam in _seams(ink) if abs(seam - gap).max() < 5]
+    crossed = [ink[rows, seam].sum() for seam in find_seams(ink) if abs(seam - gap).max() < 5]
     assert crossed == [2]
 
 
 def test_what_stands_alone_is_cut_only_if_it_is_wide():
     letter = np.zeros((100, 100), np.float32)
     letter[:, :10] = letter[:, -10:] = letter[:10] = 1  # as wide as high: an n
-    assert len(find_digits(on_paper((255, 255, 255), (0, 0, 0), np.pad(letter, 50)))) == 1
+    assert len(segment(on_paper((255, 255, 255), (0, 0, 0), np.pad(letter, 50)))) == 1
     wide = np.pad(np.hstack([letter, letter[:, 10:]]), 50)
-    assert len(find_digits(on_paper((255, 255, 255), (0, 0, 0), wide))) > 1
+    assert len(segment(on_paper((255, 255, 255), (0, 0, 0), wide))) > 1
 
 
 def test_centre_keeps_the_aspect():
