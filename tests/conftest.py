@@ -21,7 +21,7 @@ import draw
 import train
 from digits.data import mnist, strokes
 from digits.data.folders import write_png_folder
-from extras import fetch
+from extras import export, fetch
 
 PROJECT = Path(__file__).parents[1]
 
@@ -131,3 +131,16 @@ def service_port(shipped):
     hosts, origins = ["digits.example.org"], ["https://forms.example.org"]
     with serving(service.make_app(shipped, hosts, origins)) as port:
         yield port
+
+
+@pytest.fixture(scope="session")
+def exported(shipped, tmp_path_factory):
+    """The shipped model in every form, {"tflite" …: path}; each away from the .json of the Keras model."""
+    folder, alone = tmp_path_factory.mktemp("with_json"), tmp_path_factory.mktemp("exported")
+    for suffix in (".keras", ".json"):
+        shutil.copy(shipped.with_suffix(suffix), folder / f"m{suffix}")
+    names = {"tflite": "m.tflite", "int8.tflite": "m_int8.tflite", "onnx": "m.onnx", "saved_model": "m_saved_model"}
+    for flags in (["litert"], ["litert", "--int8"], ["onnx"], ["saved_model"]):
+        assert export.main(["--model", str(folder / "m.keras"), "--data", "drawn", "--to", *flags]) == 0
+    assert {path.name for path in folder.iterdir()} == {"m.keras", "m.json", *names.values()}
+    return {kind: (folder / name).rename(alone / name) for kind, name in names.items()}

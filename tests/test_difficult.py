@@ -5,7 +5,7 @@ import pytest
 
 from digits.data import strokes
 from digits.reading import reader
-from extras import difficult
+from extras import difficult, drawing
 
 
 def wrong(make, shipped, numbers, seed=11):
@@ -22,14 +22,14 @@ def test_single_digits(make, shipped):
     assert sum(not reading.is_digit for _, reading in readings) <= 2
 
 
-@pytest.mark.parametrize("name", difficult.HABITS)
-def test_habits(name, shipped):
-    digit, form = difficult.HABITS[name]
+@pytest.mark.parametrize("name", difficult.RARE_GLYPHS)
+def test_rare_glyphs(name, shipped):
+    digit, glyph = difficult.RARE_GLYPHS[name]
     rng = np.random.default_rng(0)
     right = 0
     for _ in range(10):
-        ink = difficult.ink_of(str(digit), rng, 200, 200, 120, 8, form=form)
-        right += reader.read(difficult.on_paper(ink), shipped).prediction == str(digit)
+        ink = drawing.write(str(digit), rng, 200, 200, 120, 8, glyph=glyph)
+        right += reader.read(drawing.on_paper(ink), shipped).prediction == str(digit)
     assert right >= 8
 
 
@@ -41,7 +41,7 @@ def test_numbers(make, shipped):
     assert len(misread) <= (4 if make is difficult.touching else 1), misread
 
 
-def test_drawn_digits_are_taken_for_digits(shipped):
+def test_drawn_digits_are_accepted(shipped):
     images, _ = strokes.draw(200, seed=8)
-    accepted = [reading.is_digit for reading in reader.judge([reader.find(image) for image in images], shipped)]
+    accepted = [reading.is_digit for reading in reader.classify([reader.segment(image) for image in images], shipped)]
     assert np.mean(accepted) > 0.9

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+import urllib.request
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,8 +16,7 @@ from digits import model
 from digits.cli import UsageError
 from digits.reading import reader, runtimes
 from extras import export
-from tests.conftest import PROJECT
-from tests.test_evaluate import flags as data_and_model
+from tests.conftest import PROJECT, one_line, serving
 
 pytest.importorskip("ai_edge_litert")
 pytest.importorskip("onnxruntime")
@@ -26,21 +26,9 @@ if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13):
 SAMPLES = [str(PROJECT / "samples" / name) for name in ("5.png", "2_chalk.jpg", "number.jpg", "tick.png")]
 
 
-@pytest.fixture(scope="module")
-def files(shipped, tmp_path_factory):
-    """The shipped model in every form, {name: path}; each away from the .json of the Keras model."""
-    folder, alone = tmp_path_factory.mktemp("exported"), tmp_path_factory.mktemp("alone")
-    for suffix in (".keras", ".json"):
-        shutil.copy(shipped.with_suffix(suffix), folder / f"m{suffix}")
-    for flags in (["litert"], ["litert", "--int8"], ["onnx"], ["saved_model"]):
-        assert export.main(["--model", str(folder / "m.keras"), "--data", "drawn", "--to", *flags]) == 0
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "m.json", "m.keras", "m.onnx", "m.tflite", "m_int8.tflite", "m_saved_model"
-    ]  # fmt: skip
-    for path in folder.iterdir():
-        if path.suffix in (".tflite", ".onnx") or path.is_dir():
-            path.rename(alone / path.name)
-    return {path.name[2:] if path.name.startswith("m_") else path.suffix[1:]: path for path in alone.iterdir()}
+@pytest.fixture
+def files(exported):
+    return exported
 
 
 def readings(model_file, capsys):
@@ -60,7 +48,7 @@ def test_the_same_answers_and_refusals(kind, files, shipped, capsys):
         near = 0.2 if "int8" in kind else 1e-4
         assert theirs["probabilities"] == pytest.approx(ours["probabilities"], abs=near)
         assert theirs["digit_score"] == pytest.approx(ours["digit_score"], abs=near)
-    assert reader.load_model(files[kind])[1:] == reader.load_model(shipped)[1:]  # names, threshold, kind of picture
+    assert model.load(files[kind])[1:] == model.load(shipped)[1:]  # names, threshold, kind of picture
 
 
 WITHOUT_TENSORFLOW = """
@@ -86,7 +74,7 @@ def test_without_tensorflow_and_matplotlib(kind, files):
 def test_evaluate_scores_them(files, trained, drawn_folder, shipped, capsys):
     results = []
     for path in (shipped, files["tflite"], files["onnx"]):
-        assert evaluate.main([*data_and_model(drawn_folder, path), "--json"]) == 0
+        assert evaluate.main(["--data", str(drawn_folder), "--model", str(path), "--json"]) == 0
         results.append(json.loads(capsys.readouterr().out))
     assert results[0]["confusion_matrix"] == results[1]["confusion_matrix"] == results[2]["confusion_matrix"]
     assert results[1]["loss"] == pytest.approx(results[0]["loss"], abs=1e-5)
@@ -97,7 +85,7 @@ def test_a_saved_model_for_tensorflow_serving(files, shipped):
 
     version = files["saved_model"] / "1"
     about = json.loads((version / "assets.extra" / "digits.json").read_text())
-    assert about["classes"] == list("0123456789") and about["threshold"] == reader.load_model(shipped).threshold
+    assert about["classes"] == list("0123456789") and about["threshold"] == model.load(shipped).threshold
     loaded = tf.saved_model.load(version)
     (tensor,) = loaded.signatures["serving_default"](tf.zeros((2, 28, 28, 3))).values()
     assert tensor.shape == (2, 10)
@@ -117,7 +105,7 @@ def test_a_replaced_export_is_kept(shipped, workplace, capsys):
     assert not [path for path in workplace.rglob(".*")]
 
 
-def test_what_answers_otherwise_is_not_kept(shipped, workplace, monkeypatch, capsys):
+def test_an_export_with_other_answers_is_not_kept(shipped, workplace, monkeypatch, capsys):
     shutil.copy(shipped, "m.keras")
     call = runtimes.Exported.__call__
     monkeypatch.setattr(runtimes.Exported, "__call__", lambda self, pixels: call(self, pixels[:, ::-1]))
@@ -128,14 +116,13 @@ def test_what_answers_otherwise_is_not_kept(shipped, workplace, monkeypatch, cap
 
 def test_a_model_of_other_classes_is_compared_on_its_own_images(workplace, folder, capsys):
     (workplace / "small").rename("letters")
-    model.save(model.build("dense64"), "letters_dense64.keras")
     about = {"classes": list("abcdefghij"), "threshold": 0.25, "data": {"name": "letters"}}
-    (workplace / "letters_dense64.json").write_text(json.dumps(about))
+    model.save(model.build("dense64"), workplace / "letters_dense64.keras", about)
     for to in ("litert", "onnx"):
         assert export.main(["--model", "letters_dense64.keras", "--to", to]) == 0
         assert "100 test images of letters" in capsys.readouterr().out
     for suffix in (".tflite", ".onnx"):
-        loaded = reader.load_model(f"letters_dense64{suffix}")
+        loaded = model.load(f"letters_dense64{suffix}")
         assert loaded.classes == list("abcdefghij") and loaded.threshold == 0.25
         assert loaded.network.input_shape == (None, 28, 28, 1)
 
@@ -153,14 +140,16 @@ def test_files_that_are_refused(suffix, files, workplace, capsys):
     assert "no such model file" in capsys.readouterr().err
 
 
-def test_a_file_of_others_has_the_usual_names(files, workplace):
+def test_a_file_without_a_description_has_default_names(files, workplace):
     bare = workplace / "bare.tflite"
     with zipfile.ZipFile(files["tflite"]) as archive:
         start = min(info.header_offset for info in archive.infolist())
     bare.write_bytes(files["tflite"].read_bytes()[:start])
-    assert reader.load_model(bare)[1:] == (list("0123456789"), reader.USUAL_THRESHOLD, False)
-    (workplace / "bare.json").write_text(json.dumps({"classes": list("abcdefghij"), "threshold": 0.3}))
-    assert reader.load_model(bare)[1:] == (list("abcdefghij"), 0.3, False)
+    assert model.load(bare)[1:] == (list("0123456789"), model.DEFAULT_THRESHOLD, True)
+    (workplace / "bare.json").write_text(
+        json.dumps({"classes": list("abcdefghij"), "threshold": 0.3, "segment": False})
+    )
+    assert model.load(bare)[1:] == (list("abcdefghij"), 0.3, False)
 
 
 def test_one_line_for_what_is_wrong(shipped, workplace, monkeypatch, capsys, files):
@@ -168,23 +157,22 @@ def test_one_line_for_what_is_wrong(shipped, workplace, monkeypatch, capsys, fil
     for flags, word in (
         (["--to", "litert", "--model", "none.keras"], "none.keras"),
         (["--to", "litert", "--model", "m.tflite"], "m.tflite"),
-        (["--to", "onnx", "--int8", "--model", str(shipped)], "--int8"),
         (["--to", "litert", "--data", "nowhere", "--model", str(shipped)], "nowhere"),
     ):
-        assert export.main(flags) == 2
-        err = capsys.readouterr().err
-        assert len(err.splitlines()) == 1 and word in err
+        one_line(capsys, export.main(flags), word)
+    for flags, word in ((["--to", "onnx", "--int8"], "--int8"), ([], "--to")):
+        with pytest.raises(SystemExit) as error:
+            export.main(flags)
+        one_line(capsys, error.value.code, word)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    assert predict.main(["--model", "m.tflite", SAMPLES[0]]) == 2
-    err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1 and "pip install ai-edge-litert" in err
+    one_line(capsys, predict.main(["--model", "m.tflite", SAMPLES[0]]), "pip install ai-edge-litert")
 
 
 def test_numbers_that_are_not_float32_are_refused(workplace, shipped):
     import tensorflow as tf
 
-    network = reader.load_model(shipped).network
+    network = model.load(shipped).network
     converter = tf.lite.TFLiteConverter.from_keras_model(network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([np.zeros((1, 28, 28, 3), np.float32)] for _ in range(2))
@@ -216,16 +204,16 @@ def test_other_files_inside_a_tflite_file_do_no_harm(files, workplace):
     with_labels.write_bytes(files["tflite"].read_bytes()[:start])
     with zipfile.ZipFile(with_labels, "a") as archive:
         archive.writestr("labels.txt", "zero")
-    assert reader.load_model(with_labels).classes == list("0123456789")
+    assert model.load(with_labels).classes == list("0123456789")
     with zipfile.ZipFile(with_labels, "a") as archive:
         archive.writestr("digits.json", json.dumps({"classes": ["a", "b"]}))
     with pytest.raises(UsageError, match=r"labels\.tflite: does not name the 10 classes.*export it again"):
-        reader.load_model(with_labels)
+        model.load(with_labels)
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
 def test_threads_may_share_one(kind, files):
-    network = reader.load_model(files[kind]).network
+    network = model.load(files[kind]).network
     images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
     expected = reader.predict(network, images)
     with ThreadPoolExecutor(4) as threads:
@@ -235,8 +223,9 @@ def test_threads_may_share_one(kind, files):
 
 def test_the_service_reads_with_them(files):
     pytest.importorskip("fastapi")
-    from tests.test_draw import ask, running
+    from digits.web import service
 
-    with running(files["tflite"]) as port:
-        status, _, answer = ask(port, body=(PROJECT / "samples" / "number.jpg").read_bytes())
-    assert (status, answer["number"]) == (200, "40628")
+    picture = (PROJECT / "samples" / "number.jpg").read_bytes()
+    with serving(service.make_app(files["tflite"])) as port:
+        answer = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/predict", picture))
+    assert answer["number"] == "40628"

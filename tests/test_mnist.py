@@ -227,7 +227,8 @@ def test_a_failed_making_leaves_nothing(files, workplace, monkeypatch):
 
 def test_a_trickling_mirror_is_given_up(monkeypatch):
     class Answer(io.BytesIO):
-        headers = {"Content-Length": "1000000"}
+        def __init__(self):
+            self.headers = {"Content-Length": "1000000"}
 
         def read1(self, size):
             time.sleep(0.05)
@@ -235,7 +236,7 @@ def test_a_trickling_mirror_is_given_up(monkeypatch):
 
     monkeypatch.setattr(mnist, "TIMEOUT", 0.2)
     monkeypatch.setattr(mnist.urllib.request, "urlopen", lambda url, timeout: Answer())
-    with pytest.raises(ValueError, match="only .* bytes came"):
+    with pytest.raises(ValueError, match=r"only .* bytes came"):
         mnist.download("http://127.0.0.1/slow", io.BytesIO())
 
 

@@ -16,9 +16,8 @@ from PIL import Image
 import predict
 from digits import plots
 from digits.data import strokes
-from digits.data.handwriting import SIGNS
 from digits.reading import answers, reader
-from extras import difficult
+from extras import difficult, drawing
 from tests.conftest import PROJECT
 
 SAMPLES = PROJECT / "samples"
@@ -141,8 +140,8 @@ def test_a_number(with_model, capsys):
 def test_a_box_of_a_form(with_model, capsys):
     rng = np.random.default_rng(2)
     form = np.full((900, 700, 3), 255, np.uint8)
-    form[100:400, 100:500] = difficult.on_paper(difficult.ink_of("38", rng, 300, 400, 150, 10))
-    form[500:800, 100:500] = difficult.on_paper(difficult.ink_of("6", rng, 300, 400, 150, 10))
+    form[100:400, 100:500] = drawing.on_paper(drawing.write("38", rng, 300, 400, 150, 10))
+    form[500:800, 100:500] = drawing.on_paper(drawing.write("6", rng, 300, 400, 150, 10))
     save("form.png", form)
     assert predict.main(["--json", "--box", "100,500,400,300", "form.png"]) == 0
     (row,) = lines_of(capsys)
@@ -178,7 +177,13 @@ def test_what_is_unsure_is_marked_for_review(with_model, capsys):
 def test_what_is_no_digit(with_model, capsys):
     rng = np.random.default_rng(3)
     saved = []
-    for name, form in {"A": SIGNS[0], "H": SIGNS[6], "tick": SIGNS[32], "star": SIGNS[42], "W": SIGNS[24]}.items():
+    for name, form in {
+        "A": strokes.SIGNS[0],
+        "H": strokes.SIGNS[6],
+        "tick": strokes.SIGNS[32],
+        "star": strokes.SIGNS[42],
+        "W": strokes.SIGNS[24],
+    }.items():
         dots, radius = strokes.fit(strokes.write(form, 1, rng, 0.01), np.array([5.0]), rng, box=120, size=200)
         saved.append(save(f"{name}.png", 255 - strokes.ink(dots, radius, 200)[0]))
     assert predict.main(saved) == 0

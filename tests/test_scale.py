@@ -15,6 +15,7 @@ pytest.importorskip("ray", reason="ray is not installed: pip install -r extras/r
 from PIL import Image
 
 
+@pytest.mark.slow
 def test_ray_reads_a_folder(workplace):
     text = (PROJECT / "docs" / "scale.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

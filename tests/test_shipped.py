@@ -5,7 +5,7 @@ import re
 import shutil
 
 import evaluate
-from digits.reading.reader import read
+from digits import read
 from extras import handwriting as handwriting_script
 from tests.conftest import PROJECT
 
@@ -42,11 +42,11 @@ def test_other_handwriting(shipped, handwriting, capsys):
     assert handwriting_script.main([str(handwriting), "--model", str(shipped)]) == 0
     out = capsys.readouterr().out
     shares = {name: float(value) for name, value in re.findall(r"^ *(.+?): ([\d.]+)%", out, re.MULTILINE)}
-    assert shares["Digits read right"] >= 98.5
-    assert shares["Numbers read without any error"] >= 85
-    assert shares["taken for a digit"] >= 97
-    assert shares["What is no digit, taken for one"] <= 20
-    assert shares["at the threshold that keeps 98% of these digits"] <= 20
+    assert shares["Digits read correctly"] >= 98.5
+    assert shares["Numbers read without error"] >= 85
+    assert shares["accepted as digits"] >= 97
+    assert shares["Non-digits accepted as digits"] <= 20
+    assert shares["at the threshold that accepts 98% of these digits"] <= 20
     assert float(re.search(r"ROC.*: ([\d.]+)$", out, re.MULTILINE)[1]) >= 0.97
 
 

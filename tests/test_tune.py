@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 import train
+from digits import training
+from digits.cli import RunError
 from extras import tune
 from tests.conftest import PROJECT, one_line
 
@@ -17,7 +19,7 @@ optuna = pytest.importorskip("optuna")
 
 
 def study_of(name):
-    return optuna.load_study(study_name=name, storage=tune.STORAGE)
+    return optuna.load_study(study_name=name, storage=tune.Settings.storage)
 
 
 def states(name):
@@ -28,12 +30,12 @@ def test_the_command_at_the_end_repeats_the_best_trial(drawn_folder, workplace, 
     """Also where the name of the data has a space."""
     (workplace / "my data").mkdir()
     (workplace / "my data" / "small").symlink_to(drawn_folder)
-    assert tune.main(["--data", "my data/small", "--epochs", "2", "--trials", "2"]) == 0
+    assert tune.main(["--data", "my data/small", "--epochs", "1", "--trials", "1"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    best = tune.finished(study_of("small, 2 epochs"))[0]
+    best = tune.finished_trials(study_of("small, 1 epochs"))[0]
     assert out.splitlines()[-1].startswith(f"Best val_accuracy: {100 * best.value:.2f}% (")
-    assert len([line for line in out.splitlines() if line.startswith("trial ") and " min left" in line]) == 2
+    assert len([line for line in out.splitlines() if line.startswith("trial ") and " min left" in line]) == 1
     (command,) = re.findall(r"^python train\.py (.*)$", out, re.MULTILINE)
     assert train.main([*shlex.split(command), "--no-test"]) == 0
     about = json.loads((workplace / "tuned.json").read_text())
@@ -43,47 +45,45 @@ def test_the_command_at_the_end_repeats_the_best_trial(drawn_folder, workplace, 
 
 
 def test_the_first_trial_is_plain_train():
-    flags = tune.flags_of(optuna.trial.FixedTrial(tune.usual(4)), 4)
-    theirs, ours = (train.settings_of(argv, None) for argv in (["--epochs", "4"], tune.listed(flags)))
-    assert {key: ours[key] for key in ("filters", "kernel_size", "l2", "batch_size", "dropout")} == {
-        key: theirs[key] for key in ("filters", "kernel_size", "l2", "batch_size", "dropout")
-    }
-    assert ours["learning_rate"] == pytest.approx(theirs["learning_rate"], rel=0.01)
-    assert ours["augment"] == pytest.approx(theirs["augment"], abs=0.01)
+    changes = tune.suggest(optuna.trial.FixedTrial(tune.default_parameters(4)), 4)
+    expected, found = train.Settings(epochs=4).recorded(), train.Settings(**changes).recorded()
+    approximate = {"learning_rate": pytest.approx(expected["learning_rate"], rel=0.01)}
+    approximate |= {"augment": pytest.approx(expected["augment"], abs=0.01)}
+    assert found == expected | approximate
 
 
-def test_where_plain_train_is_out_of_the_ranges_the_nearest_is_tried(monkeypatch):
+def test_the_first_trial_stays_within_the_ranges(monkeypatch):
     monkeypatch.setattr(tune, "BATCH_SIZE", (96, 512))
-    first = tune.usual(1000)
+    first = tune.default_parameters(1000)
     assert first["batch size"] == 96 and first["learning rate"] == tune.LEARNING_RATE[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tune.flags_of(optuna.trial.FixedTrial(first), 1000)
+        tune.suggest(optuna.trial.FixedTrial(first), 1000)
+
+
+def fake_fit(network, training_set, validation_set, settings, resume, on_epoch, quiet):
+    """A training that takes no time: the accuracy follows from dropout and epoch alone."""
+    history = []
+    for epoch in range(settings.epochs):
+        accuracy = 0.9 + 0.01 * epoch - 0.1 * settings.dropout
+        history.append({"epoch": epoch + 1, "val_accuracy": accuracy, "seconds": 1.0})
+        on_epoch(history, [])
+    return history
 
 
 @pytest.fixture
-def unreal(monkeypatch):
-    """Trainings that take no time: the accuracy follows from dropout and epoch alone."""
-
-    def quick(network, training, validation, settings, on_epoch, quiet):
-        history = []
-        for epoch in range(settings["epochs"]):
-            accuracy = 0.9 + 0.01 * epoch - 0.1 * settings["dropout"]
-            history.append({"epoch": epoch + 1, "val_accuracy": accuracy, "seconds": 1.0})
-            on_epoch(history)
-        return history
-
-    monkeypatch.setattr(train, "train", quick)
-    monkeypatch.setattr(train, "with_variety", lambda training, *_: training)
+def no_fit(monkeypatch):
+    monkeypatch.setattr(training, "fit", fake_fit)
+    monkeypatch.setattr(training, "mix_in_handwriting", lambda training_set, *_: training_set)
 
 
-def test_what_falls_behind_is_ended_early(unreal, drawn_folder, capsys):
+def test_a_trial_that_falls_behind_is_ended_early(no_fit, drawn_folder, capsys):
     flags = ["--data", str(drawn_folder), "--most-parameters", "60000"]
     assert tune.main([*flags, "--trials", "1"]) == 0
     out = capsys.readouterr().out
     assert "left out      94,538 parameters" in out and "No trial of the study" in out
     study = study_of("small, 4 epochs")
-    small = {**tune.usual(4), "first filters": 8}
+    small = {**tune.default_parameters(4), "first filters": 8}
     for tenths in (1, 0, 3, 2, 3, 4, 2, 1, 5):  # the last one when there are enough to compare with
         study.enqueue_trial({**small, "dropout": tenths / 10})
     assert tune.main([*flags, "--trials", "9"]) == 0
@@ -98,29 +98,27 @@ def test_what_falls_behind_is_ended_early(unreal, drawn_folder, capsys):
     assert "The best of 8 finished trials, of 10 begun" in capsys.readouterr().out
 
 
-def test_interrupted_and_continued(unreal, drawn_folder, monkeypatch, capsys):
-    quick = train.train
-
+def test_interrupted_and_continued(no_fit, drawn_folder, monkeypatch, capsys):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "train", interrupt)
+    monkeypatch.setattr(training, "fit", interrupt)
     flags = ["--data", str(drawn_folder)]
     assert tune.main([*flags, "--trials", "20"]) == 130
     out, err = capsys.readouterr()
-    assert "No trial of the study" in out and err.splitlines()[-1].endswith("interrupted; the same command goes on")
-    monkeypatch.setattr(train, "train", quick)
+    assert "No trial of the study" in out and err.splitlines()[-1].endswith("interrupted; the same command continues")
+    monkeypatch.setattr(training, "fit", fake_fit)
     assert tune.main([*flags, "--trials", "2"]) == 0
     trials = study_of("small, 4 epochs").trials
     assert [trial.state.name for trial in trials[:2]] == ["FAIL", "COMPLETE"]
-    assert trials[0].params == trials[1].params == tune.usual(4)  # the interrupted one was made good
+    assert trials[0].params == trials[1].params == tune.default_parameters(4)  # the interrupted one is repeated
 
 
-def test_a_training_that_diverges_is_a_bad_trial(unreal, drawn_folder, monkeypatch, capsys):
+def test_a_training_that_diverges_is_a_bad_trial(no_fit, drawn_folder, monkeypatch, capsys):
     def diverge(*arguments, **options):
-        raise train.RunError("the training diverged")
+        raise RunError("the training diverged")
 
-    monkeypatch.setattr(train, "train", diverge)
+    monkeypatch.setattr(training, "fit", diverge)
     flags = ["--data", str(drawn_folder), "--most-parameters", "100000000"]
     assert tune.main([*flags, "--trials", "2"]) == 0
     assert states("small, 4 epochs") == ["PRUNED", "PRUNED"]
@@ -131,18 +129,19 @@ def test_a_training_that_diverges_is_a_bad_trial(unreal, drawn_folder, monkeypat
 HANGING = """
 import sys, time
 sys.path.insert(0, sys.argv.pop(1))
-import train
+from digits import training
 from extras import tune
 tune.HEARTBEAT = 2
 def hang(*arguments, **options):
     print("training", flush=True)
     time.sleep(120)
-train.train = hang
+training.fit = hang
 sys.exit(tune.main())
 """
 
 
-def test_two_processes_share_a_study_and_one_is_killed(unreal, drawn_folder, monkeypatch, capsys):
+@pytest.mark.slow
+def test_two_processes_share_a_study_and_one_is_killed(no_fit, drawn_folder, monkeypatch, capsys):
     """The trial of the one that lives is left alone, that of the one that was killed is repeated by the other."""
     monkeypatch.setattr(tune, "HEARTBEAT", 2)
     flags = ["--data", str(drawn_folder)]
@@ -166,10 +165,11 @@ OPENING = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 from extras import tune
-tune.open_study(tune.STORAGE, "shared")
+tune.open_study(tune.Settings.storage, "shared")
 """
 
 
+@pytest.mark.slow
 def test_processes_may_begin_a_study_at_the_same_time(workplace):
     command = [sys.executable, "-c", OPENING, str(PROJECT)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
@@ -177,34 +177,30 @@ def test_processes_may_begin_a_study_at_the_same_time(workplace):
     assert study_of("shared").trials == []
 
 
-def test_a_process_that_was_asleep_too_long_says_so(unreal, drawn_folder, monkeypatch, capsys):
-    quick = train.train
-
+def test_a_process_that_was_asleep_too_long_says_so(no_fit, drawn_folder, monkeypatch, capsys):
     def sleep(*arguments, **options):
         study = study_of("small, 4 epochs")
         study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)  # as another process would
-        return quick(*arguments, **options)
+        return fake_fit(*arguments, **options)
 
-    monkeypatch.setattr(train, "train", sleep)
+    monkeypatch.setattr(training, "fit", sleep)
     assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 1
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1 and "asleep" in err
 
 
-def test_a_database_that_fails_is_one_line(unreal, drawn_folder, workplace, monkeypatch, capsys):
-    quick = train.train
-
+def test_a_database_that_fails_is_one_line(no_fit, drawn_folder, workplace, monkeypatch, capsys):
     def spoil(*arguments, **options):
         (workplace / "tuning.db").write_bytes(b"not a database any more")
-        return quick(*arguments, **options)
+        return fake_fit(*arguments, **options)
 
-    monkeypatch.setattr(train, "train", spoil)
+    monkeypatch.setattr(training, "fit", spoil)
     assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 1
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1 and "--storage" in err
 
 
-def test_one_line_for_what_is_wrong(unreal, drawn_folder, workplace, monkeypatch, capsys):
+def test_one_line_for_what_is_wrong(no_fit, drawn_folder, workplace, monkeypatch, capsys):
     flags = ["--data", str(drawn_folder), "--trials", "1"]
     assert tune.main(flags) == 0
     capsys.readouterr()

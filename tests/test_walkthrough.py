@@ -18,7 +18,7 @@ from tests.conftest import PROJECT, png_folder
 
 LESSON = PROJECT / "extras" / "walkthrough.ipynb"
 SMALL = {"EPOCHS": "2", "IMAGES": "250"}  # in place of the lesson's settings
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 
 
 def lesson():
@@ -90,6 +90,7 @@ def files_in(folder):
     return {path: path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_it_runs_from_top_to_bottom_and_so_do_its_answers(jupyter, project):
     notebook, before = lesson(), files_in(project)
     for setting, value in SMALL.items():
@@ -107,6 +108,7 @@ def test_it_runs_from_top_to_bottom_and_so_do_its_answers(jupyter, project):
     assert files_in(project) == before
 
 
+@pytest.mark.slow
 def test_it_finds_the_project_or_says_that_it_cannot(jupyter, project, workplace):
     notebook = lesson()
     notebook.cells = [code_cells(notebook.cells)[0], new_code_cell("import train; print(train.__file__)")]
@@ -119,7 +121,7 @@ def test_it_finds_the_project_or_says_that_it_cannot(jupyter, project, workplace
 
 
 def test_it_is_kept_with_its_outputs():
-    assert LESSON.stat().st_size < MOST_BYTES
+    assert LESSON.stat().st_size < MAX_BYTES
     notebook = lesson()
     nbformat.validate(notebook)
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
