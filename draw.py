@@ -8,7 +8,6 @@
 The page and the service need two more packages: pip install -r requirements-draw.txt
 """
 
-import argparse
 import dataclasses
 import os
 import re
@@ -23,31 +22,23 @@ from digits import model
 from digits.cli import Parser, RunError, UsageError, fail, number, option, run
 
 
-def host_name(text):
-    if not re.fullmatch(r"[^/\s*]+", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a host name or address such as 192.168.1.5")
-    return text
-
-
-def origin(text):
-    if not re.fullmatch(r"https?://[^/\s*]+/?", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not an origin such as https://forms.example.org")
-    return text
-
-
 @dataclasses.dataclass
-class Settings:
-    """Each setting is also a flag."""
-
-    host: str = option("127.0.0.1", "address to listen at; 0.0.0.0: all of this machine's addresses", host_name)
+class Settings:  # each is also a flag
+    host: str = option("127.0.0.1", "address to listen at; 0.0.0.0: all of this machine's addresses")
     port: int = option(8000, "0: any free one", number(int, least=0, most=65535))
     model: Path = option(Path("mnist_cnn.keras"), "model file", Path)
     no_browser: bool = option(False, "do not open the page")
-    allow_host: tuple = option((), "another name or address under which to answer; may be repeated", host_name)
-    allow_origin: tuple = option(
-        (), "another page that may send requests, such as https://a.org; may be repeated", origin
-    )
+    allow_host: tuple = option((), "another name or address under which to answer; may be repeated")
+    allow_origin: tuple = option((), "another page that may send requests, such as https://a.org; may be repeated")
     in_flight: int = option(64, "requests at a time; beyond, the answer is 503", number(int, least=1, most=10_000))
+
+    def __post_init__(self):
+        for name in (self.host, *self.allow_host):
+            if not re.fullmatch(r"[^/\s*]+", name):
+                raise UsageError(f"'{name}' is not a host name or address such as 192.168.1.5")
+        for origin in self.allow_origin:
+            if not re.fullmatch(r"https?://[^/\s*]+/?", origin):
+                raise UsageError(f"'{origin}' is not an origin such as https://forms.example.org")
 
 
 def make_app(settings, on_quit=None):
@@ -63,20 +54,15 @@ def make_app(settings, on_quit=None):
 
 
 def create_app():
-    """For `uvicorn draw:create_app --factory`; DRAW_MODEL, DRAW_ALLOW_HOST and DRAW_ALLOW_ORIGIN in the environment,
-    lists with spaces between, do what the flags do."""
-    given = {}
+    """For uvicorn: DRAW_MODEL, DRAW_ALLOW_HOST, DRAW_ALLOW_ORIGIN (lists with spaces) in the environment set it."""
+    parsers = {"model": Path, "allow_host": str.split, "allow_origin": str.split}
+    variables = {name: os.environ.get(f"DRAW_{name.upper()}") for name in parsers}
     try:
-        if "DRAW_MODEL" in os.environ:
-            given["model"] = Path(os.environ["DRAW_MODEL"])
-        for name, parse in (("allow_host", host_name), ("allow_origin", origin)):
-            if f"DRAW_{name.upper()}" in os.environ:
-                given[name] = [parse(word) for word in os.environ[f"DRAW_{name.upper()}"].split()]
-        settings = Settings(**given)
+        settings = Settings(**{name: parsers[name](text) for name, text in variables.items() if text is not None})
         model.check(settings.model)
         return make_app(settings)
-    except (UsageError, RunError, argparse.ArgumentTypeError) as error:
-        raise SystemExit(fail(error, 1 if isinstance(error, RunError) else 2)) from None
+    except (UsageError, RunError) as error:
+        raise SystemExit(fail(error, 2 if isinstance(error, UsageError) else 1)) from None
 
 
 def listen(host, port):
@@ -120,8 +106,8 @@ def draw(settings):
         config = uvicorn.Config(app, log_level="error", server_header=False, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
         server.handle_exit = lambda *_: setattr(server, "should_exit", True)  # a second Ctrl-C would not end it cleanly
-        for one in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(one, server.handle_exit)  # as uvicorn does a little later
+        signal.signal(signal.SIGINT, server.handle_exit)  # as uvicorn does a little later
+        signal.signal(signal.SIGTERM, server.handle_exit)
         server.run(sockets=[listener])
     print("Ended", flush=True)
 

@@ -64,10 +64,8 @@ class Settings:
     def __post_init__(self):
         if self.random and self.pictures:
             raise UsageError("--random takes no pictures")
-        if self.json and self.csv:
-            raise UsageError("--csv: not allowed with argument --json")
-        if self.steps and (self.json or self.csv):
-            raise UsageError("--steps draws a figure, --json and --csv do not")
+        if self.steps + self.json + self.csv > 1:
+            raise UsageError("--steps, --json, --csv: give only one of them")
         self.model = self.model or model.default_path(sources.name_of(self.data), self.network)
 
 

@@ -30,6 +30,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,15 +45,11 @@ from train import Settings
 
 EPOCHS_TO = {0.9829: 1, 0.99: 1, 0.995: 12}  # test accuracies, and the epochs with which train.py gets there
 LIMIT = 120  # seconds of one training, without --full
-MAX_EPOCHS = 50  # of one training, with it
 STEPS = 60  # of training in one measurement
 PICTURES = 10_000
 CLIENTS = 32
 SECONDS = 60  # of the many clients
 DIGITS = [str(digit) for digit in range(10)]
-
-
-# The table
 
 
 class Table:
@@ -63,43 +60,33 @@ class Table:
 
     def add(self, what, unit, values, against=None):
         """values: a number for each repeat, None if a limit ended it before. against: `what` of an earlier row."""
-        row = {"what": what, "unit": unit, "n": len(values), "values": values, "median": median(values)}
-        if against:
-            other = next(row["values"] for row in self.rows if row["what"] == against)
-            reached = None not in values + other
-            ratios = [a / b for a, b in zip(values, other, strict=True)] if reached else None
-            row |= {"against": against, "ratio": ratios and statistics.median(ratios)}
+        reached = [value for value in values if value is not None]
+        row = {"what": what, "unit": unit, "n": len(values), "values": values, "median": None, "ratio": None}
+        if len(reached) == len(values):
+            row["median"] = statistics.median(values)
+            other = next((earlier for earlier in self.rows if earlier["what"] == against), None)
+            if other and None not in other["values"]:
+                ratios = (value / base for value, base in zip(values, other["values"], strict=True))
+                row |= {"against": against, "ratio": statistics.median(ratios)}
         self.rows.append(row)
-        if not self.as_json:
-            if len(self.rows) == 1:
-                print_row("what", "unit", "median", "lowest – highest", "n", "ratio")
-                print_row(*["---"] * 6)
-            print_row(*cells(row))
+        if self.as_json:
+            return
+        if len(self.rows) == 1:
+            print_row("what", "unit", "median", "lowest – highest", "n", "ratio")
+            print_row(*["---"] * 6)
+        spread = f"{rounded(min(reached))} – {rounded(max(reached))}" if reached else ""
+        ratio = f"{rounded(row['ratio'])} × {against}" if row["ratio"] else ""
+        missed = f"not reached in {len(values) - len(reached)} of {len(values)}"
+        print_row(what, unit, missed if row["median"] is None else rounded(row["median"]), spread, row["n"], ratio)
 
     def end(self):
         if self.as_json:
             print(json.dumps({"machine": machine(), "rows": self.rows}, indent=2))
 
 
-def cells(row):
-    reached = [value for value in row["values"] if value is not None]
-    spread = f"{rounded(min(reached))} – {rounded(max(reached))}" if reached else ""
-    if 0 < len(reached) < row["n"]:
-        spread += f", {row['n'] - len(reached)} not reached"
-    middle = "not reached" if row["median"] is None else rounded(row["median"])
-    ratio = f"{rounded(row['ratio'])} × {row['against']}" if row.get("ratio") else ""
-    return row["what"], row["unit"], middle, spread, row["n"], ratio
-
-
 def rounded(value):
     """Three significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def median(values):
-    """None counts as more than any number, and is returned if it is in the middle."""
-    middle = statistics.median(math.inf if value is None else value for value in values)
-    return middle if middle < math.inf else None
 
 
 def print_row(*row):
@@ -110,25 +97,25 @@ def print_row(*row):
 def machine():
     """The machine and the versions, in a line."""
     processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        processor = names[0].split(":")[1].strip() if names else processor
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     bfloat16 = f"computes in bfloat16: {'yes' if model.computes_bfloat16() else 'no'}"
-    parts = [f"{os.cpu_count()} cores of {processor}", bfloat16, f"{platform.system()} {platform.machine()}"]
-    parts += [f"Python {platform.python_version()}"]
-    return ", ".join(parts + [f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy")])
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy"))
+    return f"{os.cpu_count()} cores of {processor}, {bfloat16}, {system}, {versions}"
 
 
-def start(*command):
+def run_python(*command):
     """Run a Python process to its end. Raises RunError."""
     process = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     if process.returncode:
         raise RunError(f"{' '.join(map(str, command))} failed: {process.stderr[-300:]}")
 
 
-def seconds_of(work):
+def seconds_of(work, *arguments):
     start = time.monotonic()
-    work()
+    work(*arguments)
     return time.monotonic() - start
 
 
@@ -143,7 +130,7 @@ def startup(table, args):
     seconds = {name: [] for name in commands}
     for _ in range(args.repeats + 1):
         for name, command in commands.items():
-            seconds[name].append(seconds_of(lambda command=command: start(*command)))
+            seconds[name].append(seconds_of(run_python, *command))
     for name, measured in seconds.items():  # the first one read the libraries from disk
         table.add(name, "s", measured[1:], None if name == "import tensorflow" else "import tensorflow")
 
@@ -160,8 +147,8 @@ def data(table, args):
     for _ in range(args.repeats):
         with tempfile.TemporaryDirectory(dir=".") as folder:
             path = Path(folder) / "set"
-            writing.append(seconds_of(lambda path=path: folders.write_dataset(path, splits)))
-            reading.append(seconds_of(lambda path=path: pipeline.decode(folders.load_folder(path, "train"))))
+            writing.append(seconds_of(folders.write_dataset, path, splits))
+            reading.append(seconds_of(pipeline.decode, folders.load_folder(path, "train")))
     table.add(f"write {sum(len(labels) for _, labels in splits.values()):,} PNG files", "s", writing)
     table.add(f"read {len(splits['train'][1]):,} training images", "s", reading)
 
@@ -177,115 +164,58 @@ def training(table, args):
     fed = pipeline.training_batches(decoded, size, 3, Settings().augment, 0, 0, 1000)
     memory = fed.take(STEPS).cache().repeat()
 
-    def rates(work, count):
-        return [count / seconds_of(work) for _ in range(args.repeats)]
+    def rates(work, count, *arguments):
+        return [count / seconds_of(work, *arguments) for _ in range(args.repeats)]
 
-    table.add("input pipeline", "images/s", rates(lambda: list(fed.take(steps)), len(decoded)))
+    table.add("input pipeline", "images/s", rates(list, len(decoded), fed.take(steps)))
     for precision in dict.fromkeys(("float32", model.choose_precision("auto"))):
         network = training.new_network(Settings(precision=precision), DIGITS)
         network.compile("adam", loss=training.cross_entropy, metrics=[training.Accuracy()])
-
-        def fit(batches, steps=STEPS, network=network):
-            network.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
-
-        fit(memory)  # compiles, and fills the memory
+        fit = partial(network.fit, shuffle=False, verbose=0)
+        few, whole = partial(fit, steps_per_epoch=STEPS), partial(fit, steps_per_epoch=steps)
+        few(memory)  # compiles, and fills the memory
         alone, both = f"network alone, {precision}", f"network fed by the pipeline, {precision}"
-        table.add(alone, "images/s", rates(lambda fit=fit: fit(memory), STEPS * size))
-        table.add(both, "images/s", rates(lambda fit=fit: fit(fed), STEPS * size), alone)
-        epochs = [seconds_of(lambda fit=fit: fit(fed, steps)) for _ in range(args.repeats)]
+        table.add(alone, "images/s", rates(few, STEPS * size, memory))
+        table.add(both, "images/s", rates(few, STEPS * size, fed), alone)
+        epochs = [seconds_of(whole, fed) for _ in range(args.repeats)]
         table.add(f"an epoch of {len(decoded):,} images, {precision}", "s", epochs)
 
 
 def time_to_accuracy(table, args):
     """All train on images in memory; testing does not count. train.py takes the epochs that a target needs."""
+    from digits import metrics
     from digits.data import pipeline
+    from extras import contenders
 
+    others = {"Keras example": contenders.keras_example, "classic recipe": contenders.classic_recipe}
     data = sources.make_available("mnist")
-    images, test_images = (sources.load(data, split) for split in ("train", "test"))
-    everything, test = pipeline.decode(images), (pipeline.decode(test_images), test_images.labels)
+    images, test = sources.load(data, "train"), sources.load(data, "test")
+    everything, test_set = pipeline.decode(images), pipeline.decode(test)
     part = pipeline.decode(folders.train_val_split(images, Settings.validation_split)[0])
-    limit, found = math.inf if args.full else LIMIT, {}
+    limit = math.inf if args.full else LIMIT
+
+    def accuracy_of(network):
+        return metrics.evaluate(test.labels, metrics.predict(network, test_set), DIGITS)["accuracy"]
+
+    found = {(who, target): [] for target in EPOCHS_TO for who in (*others, "train.py")}
     for seed in range(args.repeats):
-        for who, start in (("classic recipe", classic_recipe), ("Keras example", keras_example)):
-            for target, seconds in times_of(*start(everything, seed), test, args.full).items():
-                found.setdefault((who, target), []).append(seconds)
-        runs = {epochs: time_of_train(part, test, seed, epochs, limit) for epochs in set(EPOCHS_TO.values())}
+        for who, build in others.items():
+            for target, seconds in contenders.train_to_targets(
+                *build(everything, seed), accuracy_of, EPOCHS_TO, limit
+            ).items():
+                found[who, target].append(seconds)
+        runs = {
+            epochs: contenders.train_epochs(part, epochs, seed, accuracy_of, limit)
+            for epochs in set(EPOCHS_TO.values())
+        }
         for target, epochs in EPOCHS_TO.items():
             seconds, accuracy = runs[epochs]
-            found.setdefault(("train.py", target), []).append(seconds if accuracy >= target else None)
-    cut = f"cut at {MAX_EPOCHS} epochs" if args.full else f"cut at {LIMIT} s"
-    for target, epochs in EPOCHS_TO.items():
-        first = f"Keras example to {100 * target:.4g} %, {cut}"
-        for who, flags in (("Keras example", ""), ("classic recipe", ""), ("train.py", f" --epochs {epochs}")):
-            name = f"{who}{flags} to {100 * target:.4g} %, {cut}"
-            table.add(name, "s", found[who, target], None if name == first else first)
-
-
-def classic_recipe(images, seed):
-    """cnn as tutorials train it: Adam with a constant rate, batches of 32, dropout 0.5, no augmentation."""
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    return model.build("cnn", dropout=0.5), keras.optimizers.Adam(1e-3), plain_batches(images, 32, 3, seed)
-
-
-def keras_example(images, seed):
-    """A convnet as in Keras's example "Simple MNIST convnet" (keras.io, F. Chollet, 2015), 34,826 parameters."""
-    import keras
-    from keras import layers
-
-    keras.utils.set_random_seed(seed)
-    convolutions = [layers.Conv2D(filters, 3, activation="relu") for filters in (32, 64)]
-    hidden = [layer for convolution in convolutions for layer in (convolution, layers.MaxPooling2D())]
-    ends = [layers.Flatten(), layers.Dropout(0.5), layers.Dense(10, activation="softmax")]
-    network = keras.Sequential([keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), *hidden, *ends])
-    return network, "adam", plain_batches(images, 128, 1, seed)
-
-
-def plain_batches(images, batch_size, channels, seed):
-    """A function from the epoch to its batches, without augmentation."""
-    from digits.data import pipeline
-
-    return lambda epoch: pipeline.training_batches(images, batch_size, channels, 0, seed + 1000 * epoch, 0, 1)
-
-
-def accuracy_of(network, test):
-    from digits import metrics
-
-    return metrics.evaluate(test[1], metrics.predict(network, test[0]), DIGITS)["accuracy"]
-
-
-def times_of(network, optimizer, batches_of, test, full):
-    """Train until all targets are reached or a limit is; return {target: seconds or None}."""
-    network.compile(optimizer, "sparse_categorical_crossentropy")
-    times, seconds, last = dict.fromkeys(EPOCHS_TO), 0.0, 0.0
-    for epoch in range(MAX_EPOCHS):
-        if None not in times.values() or (not full and seconds + last > LIMIT):
-            break
-        batches = batches_of(epoch)
-        last = seconds_of(lambda batches=batches: network.fit(batches, shuffle=False, verbose=0))
-        seconds, accuracy = seconds + last, accuracy_of(network, test)
-        times |= {target: seconds for target in times if times[target] is None and accuracy >= target}
-    return times
-
-
-def time_of_train(images, test, seed, epochs, limit):
-    """(seconds, test accuracy) of train.py's training without validation; (None, 0) if it would exceed the limit."""
-    from digits import training
-
-    settings = Settings(epochs=epochs, seed=seed, precision=model.choose_precision("auto"))
-    network, start = training.new_network(settings, DIGITS), time.monotonic()
-
-    def check(history, variables):
-        if epochs / len(history) * (time.monotonic() - start) > limit:
-            raise TimeoutError
-
-    try:
-        mixed = training.mix_in_handwriting(images, DIGITS, settings.variety, seed)
-        training.fit(network, mixed, images.take(0), settings, on_epoch=check, quiet=True)
-    except TimeoutError:
-        return None, 0.0
-    return time.monotonic() - start, accuracy_of(network, test)
+            found["train.py", target].append(seconds if accuracy >= target else None)
+    cut = "cut at 50 epochs" if args.full else f"cut at {LIMIT} s"
+    for (who, target), values in found.items():
+        to_target = f"to {100 * target:.4g} %, {cut}"
+        flags = f" --epochs {EPOCHS_TO[target]}" if who == "train.py" else ""
+        table.add(f"{who}{flags} {to_target}", "s", values, f"Keras example {to_target}")
 
 
 def reading(table, args):
@@ -298,15 +228,13 @@ def reading(table, args):
         small.resize((4000, 3000), Image.Resampling.BICUBIC).save(photo, quality=92)
         for name, path in (("samples/5.png", "samples/5.png"), ("a photo of 12 megapixels", photo)):
             reader.read(path, "mnist_cnn.keras")
-            times = [
-                1000 * seconds_of(lambda path=path: reader.read(path, "mnist_cnn.keras")) for _ in range(args.repeats)
-            ]
+            times = [1000 * seconds_of(reader.read, path, "mnist_cnn.keras") for _ in range(args.repeats)]
             table.add(f"read {name}, after start-up", "ms", times)
         many.mkdir()
         for index, image in enumerate(strokes.draw(PICTURES, seed=3)[0]):
             Image.fromarray(image[..., 0]).save(many / f"{index:05}.png")
         read_all = ("predict.py", "--json", many)
-        seconds = [seconds_of(lambda: start(*read_all)) for _ in range(args.repeats)]
+        seconds = [seconds_of(run_python, *read_all) for _ in range(args.repeats)]
     table.add(f"predict.py --json, {PICTURES:,} pictures of 28×28", "s", seconds)
 
 
@@ -374,7 +302,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help="what to measure (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON object, with every single value")
-    parser.add_argument("--full", action="store_true", help=f"train on after {LIMIT} s, for up to {MAX_EPOCHS} epochs")
+    parser.add_argument("--full", action="store_true", help=f"train on after {LIMIT} s, for up to 50 epochs")
     repeats = "of each measurement but those of service (default: %(default)s)"
     parser.add_argument("--repeats", type=number(int, least=1, most=100), default=3, help=repeats)
     args = parser.parse_args(argv)

@@ -15,8 +15,8 @@ from the public NIST Special Database 19.
 import gzip
 import hashlib
 import io
+import json
 import os
-import string
 import sys
 import zipfile
 from pathlib import Path
@@ -28,65 +28,24 @@ from digits.cli import Parser, RunError, UsageError, atomic_write, run
 from digits.data import mnist
 from digits.data.folders import write_dataset
 
+DESCRIPTIONS = Path(__file__).with_name("datasets.json")
+
 
 class Dataset(NamedTuple):
-    """Where a data set is, and how its files differ from MNIST's."""
+    """Where a data set is, and how its files differ from MNIST's; read from datasets.json."""
 
+    comment: str  # where the checksums are from
     variable: str  # environment variable that names a folder with its files
-    files: tuple  # their names: images and labels to train, images and labels to test
-    mirrors: tuple  # folders of the four files, gzipped, or an archive with them
-    md5: tuple  # of the four gzipped files, or of the archive
+    files: list  # their names: images and labels to train, images and labels to test
+    mirrors: list  # folders of the four files, gzipped, or an archive with them
+    md5: list  # of the four gzipped files, or of the archive
     classes: list  # names, in the order of the labels
-    first_label: int = 0  # label of the first class in the files
-    transposed: bool = False  # rows and columns are exchanged in the files
-    segment: bool = True  # whether pictures are searched for writing
+    first_label: int  # label of the first class in the files
+    transposed: bool  # rows and columns are exchanged in the files
+    segment: bool  # whether pictures are searched for writing
 
 
-def _emnist(part, classes, first_label=0):
-    kinds = ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
-    files = tuple(f"emnist-{part}-{kind}-ubyte" for kind in kinds)
-    mirrors = (
-        "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
-        "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/gzip.zip",
-    )
-    md5 = ("58c8d27c78d21e728a6bc7b3cc06412e",)  # as in torchvision's datasets/mnist.py
-    return Dataset("EMNIST_DIR", files, mirrors, md5, classes, first_label, transposed=True)
-
-
-DATASETS = {
-    "fashion": Dataset(
-        "FASHION_DIR",
-        tuple(mnist.SHA256),
-        (
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-        ),
-        (  # as in the README of zalandoresearch/fashion-mnist
-            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "25c81989df183df01b3e8a0aad5dffbe",
-            "bef4ecab320f06d8554ea6380940ec79",
-            "bb300cfdad3c16e7a12a480ee83cd310",
-        ),
-        ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"],
-        segment=False,
-    ),
-    "kmnist": Dataset(
-        "KMNIST_DIR",
-        tuple(mnist.SHA256),
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        (  # as in torchvision's datasets/mnist.py
-            "bdb82020997e1d708af4cf47b453dcf7",
-            "e144d726b3acfaa3e44228e80efcd344",
-            "5c965bf0a639b31b8f53240b1b52f4d7",
-            "7320c461ea6c1c855c0b718fb2a4b134",
-        ),
-        ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
-    ),
-    "emnist-digits": _emnist("digits", list(string.digits)),
-    "emnist-letters": _emnist("letters", list(string.ascii_lowercase), first_label=1),
-    # The other small letters look like their capitals, and are one class with them.
-    "emnist-balanced": _emnist("balanced", [*string.digits, *string.ascii_uppercase, *"abdefghnqrt"]),
-}
+DATASETS = {name: Dataset(**about) for name, about in json.loads(DESCRIPTIONS.read_text(encoding="utf-8")).items()}
 
 
 def fetch(name):

@@ -4,7 +4,7 @@ import pytest
 import train
 from digits import model, training
 from digits.data import pipeline, strokes
-from digits.data.handwriting import NON_DIGIT
+from digits.data.non_digits import NON_DIGIT
 
 DIGITS = list("0123456789")
 

@@ -17,14 +17,7 @@ from digits.data.handwriting import SIDE, rewrite
 from digits.reading.normalization import centre
 
 NON_DIGIT = -1  # the label of a non-digit
-FONTS = (
-    "DejaVuSans",
-    "DejaVuSans-Oblique",
-    "DejaVuSerif-Italic",
-    "DejaVuSansMono",
-    "STIXGeneral",
-    "STIXGeneralBolIta",
-)
+FONTS = ("DejaVuSans", "DejaVuSans-Oblique", "DejaVuSerif-Italic", "DejaVuSansMono", "STIXGeneral", "STIXGeneralBolIta")
 LETTERS = "AEFHKMNPRTUVWXYacefhkmnprtuvwxy#%&*+=?@<ΓΔΛΞΠΣΨΩαγεηκλμνξπχψωБГДЖИЙЛФЦЮЯджийлфцюя"
 
 
