@@ -183,39 +183,14 @@ def training(table, args):
 
 def time_to_accuracy(table, args):
     """All train on images in memory; testing does not count. train.py takes the epochs that a target needs."""
-    from digits import metrics
-    from digits.data import pipeline
     from extras import contenders
 
-    others = {"Keras example": contenders.keras_example, "classic recipe": contenders.classic_recipe}
-    data = sources.make_available("mnist")
-    images, test = sources.load(data, "train"), sources.load(data, "test")
-    everything, test_set = pipeline.decode(images), pipeline.decode(test)
-    part = pipeline.decode(folders.train_val_split(images, Settings.validation_split)[0])
-    limit = math.inf if args.full else LIMIT
-
-    def accuracy_of(network):
-        return metrics.evaluate(test.labels, metrics.predict(network, test_set), DIGITS)["accuracy"]
-
-    found = {(who, target): [] for target in EPOCHS_TO for who in (*others, "train.py")}
-    for seed in range(args.repeats):
-        for who, build in others.items():
-            for target, seconds in contenders.train_to_targets(
-                *build(everything, seed), accuracy_of, EPOCHS_TO, limit
-            ).items():
-                found[who, target].append(seconds)
-        runs = {
-            epochs: contenders.train_epochs(part, epochs, seed, accuracy_of, limit)
-            for epochs in set(EPOCHS_TO.values())
-        }
-        for target, epochs in EPOCHS_TO.items():
-            seconds, accuracy = runs[epochs]
-            found["train.py", target].append(seconds if accuracy >= target else None)
-    cut = "cut at 50 epochs" if args.full else f"cut at {LIMIT} s"
-    for (who, target), values in found.items():
+    cut = f"cut at {contenders.MAX_EPOCHS} epochs" if args.full else f"cut at {LIMIT} s"
+    found = contenders.compare(EPOCHS_TO, args.repeats, math.inf if args.full else LIMIT)
+    for (who, target), seconds in found.items():
         to_target = f"to {100 * target:.4g} %, {cut}"
         flags = f" --epochs {EPOCHS_TO[target]}" if who == "train.py" else ""
-        table.add(f"{who}{flags} {to_target}", "s", values, f"Keras example {to_target}")
+        table.add(f"{who}{flags} {to_target}", "s", seconds, f"Keras example {to_target}")
 
 
 def reading(table, args):

@@ -5,12 +5,39 @@ import time
 import keras
 from keras import layers
 
-from digits import model, training
-from digits.data import pipeline
+from digits import metrics, model, training
+from digits.data import folders, pipeline, sources
 from train import Settings
 
 DIGITS = [str(digit) for digit in range(10)]
 MAX_EPOCHS = 50  # of one training
+
+
+def compare(epochs_to, repeats, limit):
+    """Return {(who, target): seconds of training for each seed, None if the limit ended it before}.
+
+    epochs_to: {test accuracy, 0-1: epochs with which train.py gets there}. limit: seconds of one training.
+    """
+    data = sources.make_available("mnist")
+    images, test = sources.load(data, "train"), sources.load(data, "test")
+    everything, test_set = pipeline.decode(images), pipeline.decode(test)
+    part = pipeline.decode(folders.train_val_split(images, Settings.validation_split)[0])
+
+    def accuracy_of(network):
+        return metrics.evaluate(test.labels, metrics.predict(network, test_set), DIGITS)["accuracy"]
+
+    others = {"Keras example": keras_example, "classic recipe": classic_recipe}
+    found = {(who, target): [] for target in epochs_to for who in (*others, "train.py")}
+    for seed in range(repeats):
+        for who, build in others.items():
+            times = train_to_targets(*build(everything, seed), accuracy_of, epochs_to, limit)
+            for target, seconds in times.items():
+                found[who, target].append(seconds)
+        runs = {count: train_epochs(part, count, seed, accuracy_of, limit) for count in set(epochs_to.values())}
+        for target, epochs in epochs_to.items():
+            seconds, accuracy = runs[epochs]
+            found["train.py", target].append(seconds if accuracy >= target else None)
+    return found
 
 
 def classic_recipe(images, seed):

@@ -28,7 +28,7 @@ def test_the_table(capsys):
     assert [row.get("ratio") for row in table.rows] == [None, None, 0.2, None]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("| what | unit | median") and set(lines[1]) == set("| -")
-    assert lines[2] == "| slow | s | 50 | 40 – 50, 1 not reached | 3 |  |"
+    assert lines[2] == "| slow | s | not reached in 1 of 3 | 40 – 50 | 3 |  |"
     assert lines[4] == "| fast | s | 4 | 1 – 15 | 3 | 0.2 × middle |"
 
 
