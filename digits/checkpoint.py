@@ -7,6 +7,8 @@ import numpy as np
 
 from digits.cli import UsageError, atomic_write
 
+HOW_TO_CONTINUE = "with --resume the same command continues from the last finished epoch"
+
 
 class Checkpoint(NamedTuple):
     """A training after a finished epoch."""

@@ -34,8 +34,8 @@ HELP = "model file (default: <data>_<network>.keras)"
 
 def _conv_gap_dropout(classes, dropout, l2, filters, kernel_size):
     import keras
-    from keras import layers
 
+    layers = keras.layers
     network = keras.Sequential([keras.Input((28, 28, 3)), layers.Rescaling(1 / 255)], name="cnn")
     for index, count in enumerate(filters):
         network.add(
@@ -56,10 +56,10 @@ def _conv_gap_dropout(classes, dropout, l2, filters, kernel_size):
     return network
 
 
-def _conv_flatten_dense(classes, dropout, units):
+def _conv_flatten_dense(classes, dropout, l2, filters, kernel_size, units):
     import keras
-    from keras import layers
 
+    layers = keras.layers
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
@@ -78,16 +78,15 @@ def _conv_flatten_dense(classes, dropout, units):
 
 
 class Network(NamedTuple):
-    """What --network can name: a function from classes, dropout and `options` to a Keras model."""
+    """What --network can name."""
 
-    build: object
+    build: object  # function from classes, dropout, l2, filters and kernel_size to a Keras model
     dropout: float  # default rate, 0-1
-    options: tuple = ()  # settings that only this network has
 
 
 NETWORKS = {
     # With augmentation and other handwriting, the classic 0.5 takes more from the small network than it gives.
-    "cnn": Network(_conv_gap_dropout, 0.05, ("l2", "filters", "kernel_size")),
+    "cnn": Network(_conv_gap_dropout, 0.05),
     "dense128": Network(partial(_conv_flatten_dense, units=128), 0.25),
     "dense64": Network(partial(_conv_flatten_dense, units=64), 0.0),
 }
@@ -102,12 +101,10 @@ def build(network, classes=10, dropout=0.0, precision="float32", l2=0.0, filters
     """
     import keras
 
-    options = {"l2": l2, "filters": filters, "kernel_size": kernel_size}
-    options = {name: options[name] for name in NETWORKS[network].options}
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     try:
-        return NETWORKS[network].build(classes, dropout, **options)
+        return NETWORKS[network].build(classes, dropout, l2, filters, kernel_size)
     finally:
         keras.config.set_dtype_policy(policy)
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from digits import checkpoint, model
+from digits.checkpoint import HOW_TO_CONTINUE
 from digits.cli import RunError, atomic_write
 from digits.data import handwriting, pipeline
 from digits.data.folders import SHUFFLE_BUFFER
@@ -19,7 +20,6 @@ from digits.data.non_digits import NON_DIGIT, non_digits
 from digits.muon import Muon
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises to its peak
-HOW_TO_CONTINUE = "with --resume the same command continues from the last finished epoch"
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "muon": Muon}
 
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 import numpy as np
 
 import train
-from digits import checkpoint
+from digits import checkpoint, model
 from digits.cli import Parser, RunError, UsageError, first_line, hold_native_log, import_tensorflow, number, option, run
 
 JOIN_SECONDS = 100  # until all processes must be there
@@ -104,15 +104,13 @@ def agree(this_run, splits, resume):
 @contextmanager
 def report_lost_process():
     """Turn what JAX raises when another process has gone into a RunError."""
-    from digits.training import HOW_TO_CONTINUE
-
     try:
         yield
     except (RuntimeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
         message = f"the training cannot continue, since another process or this one failed ({first_line(error)})"
-        raise RunError(f"{message}; {HOW_TO_CONTINUE}") from error
+        raise RunError(f"{message}; {checkpoint.HOW_TO_CONTINUE}") from error
 
 
 def leave(network, settings):
@@ -135,7 +133,6 @@ def train_together(argv):
         raise UsageError(f"--processes: there are only {len(splits.training.labels)} images to train; use fewer")
     resume = checkpoint.read(settings.path) if settings.resume else None
     join(settings)
-    from digits import model
     from digits.data import pipeline
 
     settings = dataclasses.replace(settings, precision=model.choose_precision(settings.precision))

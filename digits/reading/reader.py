@@ -202,16 +202,6 @@ def _main(read, is_digit, picture):
     return min(read, key=order)
 
 
-def as_json(reading):
-    """A Reading as a dict that json can write."""
-    keys = ("prediction", "confidence", "probabilities", "is_digit", "digit_score", "number")
-    digits = [
-        {"digit": d.digit, "confidence": d.confidence, "digit_score": d.digit_score, "box": list(d.box)}
-        for d in reading.digits
-    ]
-    return {key: getattr(reading, key) for key in keys} | {"digits": digits}
-
-
 def predict(network, images):
     """Probabilities, float32 N×classes, for images, uint8 N×28×28×1."""
     run = network if isinstance(network, runtimes.Exported) else _compiled(network)
