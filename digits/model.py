@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from digits import runtimes
 from digits.cli import UsageError, atomic_write, first_line, import_tensorflow, keep_previous
-from digits.reading import runtimes
 
 FILTERS = (32, 64, 128)  # of the convolutions of cnn
 KERNEL_SIZE = 3  # height and width of their kernels, pixels

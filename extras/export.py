@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from digits import model
+from digits import model, runtimes
 from digits.cli import (
     Parser,
     RunError,
@@ -41,7 +41,7 @@ from digits.cli import (
     run,
 )
 from digits.data import sources
-from digits.reading import reader, runtimes
+from digits.reading import reader
 
 IMAGES = 1000  # on which the export and the model are compared
 MIN_AGREEMENT = {False: 1.0, True: 0.99}  # without and with int8

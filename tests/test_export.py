@@ -12,9 +12,9 @@ import pytest
 
 import evaluate
 import predict
-from digits import model
+from digits import model, runtimes
 from digits.cli import UsageError
-from digits.reading import reader, runtimes
+from digits.reading import reader
 from extras import export
 from tests.conftest import PROJECT, one_line, serving
 

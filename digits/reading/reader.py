@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from digits import runtimes
 from digits.model import DEFAULT_THRESHOLD, default_classes, describe, digit_score, load
-from digits.reading import runtimes, segmentation
+from digits.reading import segmentation
 from digits.reading.image_file import MAX_PIXELS, WORKING_PIXELS, PictureError, open_picture
 from digits.reading.normalization import resize_whole
 from digits.reading.segmentation import Candidate
