@@ -81,7 +81,7 @@ class Settings:
         return self.model or model.default_path(sources.name_of(self.data), self.network)
 
     def recorded(self):
-        """What the .json says, and what must be the same to resume: all that decides about the weights."""
+        """The settings in the .json, which must be the same to resume: all that determine the weights."""
         recorded = [field.name for field in dataclasses.fields(self) if field.metadata["recorded"]]
         return {name: getattr(self, name) for name in recorded}
 

@@ -124,7 +124,7 @@ def choose_precision(setting):
 
 
 def computes_bfloat16():
-    """Whether the processor computes in bfloat16, as far as Linux says it."""
+    """Whether the processor computes in bfloat16; False if the system is not Linux, which alone says it."""
     try:
         return not {"avx512_bf16", "amx_bf16"}.isdisjoint(Path("/proc/cpuinfo").read_text().split())
     except OSError:
@@ -134,8 +134,8 @@ def computes_bfloat16():
 def digit_score(probabilities):
     """How surely each image is a digit, float N, 0-1, from probabilities N×classes.
 
-    The network was trained to give a non-digit equal probabilities. So what the two likeliest classes (it may be a 4 or
-    a 9, but it is a digit) leave to the others is the probability of a non-digit.
+    The network was trained to give a non-digit equal probabilities. So what the two most likely classes (it may be a 4
+    or a 9, but it is a digit) leave to the others measures how likely it is a non-digit.
     """
     classes = probabilities.shape[1]
     if classes < 3:
@@ -153,7 +153,7 @@ def default_path(data_name, network):
 
 
 class Description(NamedTuple):
-    """What the .json beside a model file, or the text inside an exported one, says about reading with it."""
+    """What reading needs of the .json beside a model file, or of the text inside an exported one."""
 
     classes: list | None  # class names, str; None: they are numbered
     threshold: float = DEFAULT_THRESHOLD  # of the digit score, 0-1

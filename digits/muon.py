@@ -7,7 +7,9 @@ MOMENTUM = 0.95
 
 
 class Muon(keras.optimizers.Adam):
-    """Adam, but the steps of convolution kernels have all directions equally long, so that rare features learn, too.
+    """Adam, but with orthogonalized updates of convolution kernels, so that rare features are learnt, too.
+
+    keras.optimizers.Muon hands every variable that is not of rank 2 to AdamW, so convolutions would not get Muon.
 
     (K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; scaled as in J. Liu et al.,
     "Muon is scalable for LLM training", 2025, so that one learning rate serves both.)
@@ -24,7 +26,7 @@ class Muon(keras.optimizers.Adam):
 
 
 def orthogonal(matrix):
-    """About the orthogonal matrix that is nearest, by five steps of a Newton-Schulz iteration (K. Jordan et al.)."""
+    """Approximately the nearest orthogonal matrix, by five steps of a Newton-Schulz iteration (K. Jordan et al.)."""
     if matrix.shape[0] > matrix.shape[1]:
         return ops.transpose(orthogonal(ops.transpose(matrix)))
     matrix = matrix / (ops.norm(matrix) + 1e-7)

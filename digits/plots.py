@@ -210,7 +210,7 @@ def has_screen():
 
 
 def show():
-    """Show the open figures and wait until they are closed, where there is a screen; then forget them."""
+    """Show the open figures until they are closed, if there is a screen; then discard them."""
     if has_screen():
         plt.show()
     plt.close("all")

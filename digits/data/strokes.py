@@ -111,7 +111,7 @@ def fit(dots, radius, rng, box=20, size=28):
 
 
 def ink(dots, radius, size):
-    """Draw round dots: positions n×dots×2 and radii n×dots in pixels -> uint8 n×size×size, 255 where there is ink.
+    """Draw round dots: positions n×dots×2 and radii n×dots in pixels -> uint8 n×size×size, 255 for ink.
 
     A pixel's ink is how far it lies inside the edge of the nearest dot, so that edges are smooth.
     """

@@ -26,28 +26,28 @@ def pictures_in(folder):
     return sorted(p for p in paths if p.is_file() and not any(q[0] == "." for q in p.relative_to(folder).parts))
 
 
-def open_picture(source, box=None, page=0, most=WORKING_PIXELS, limit=MAX_PIXELS):
+def open_picture(source, box=None, page=0, target=WORKING_PIXELS, limit=MAX_PIXELS):
     """Return a picture as (uint8 H×W×3, factor by which it was reduced, its height and width before).
 
     source: path, bytes, open binary file, PIL image, or uint8 NumPy array (H×W grey, H×W×1, H×W×3 or H×W×4).
     box: x, y, width, height of the part to return, in pixels of the upright picture; None: all of it.
     page: of a TIFF, from 0.
-    most: pixels; a picture that has more is reduced to about as many. limit: pixels; one that has more is refused.
-    Turned upright by its EXIF tag; what is transparent becomes paper. Raises PictureError if it cannot be read.
+    target: pixels; a larger picture is reduced to about as many. limit: pixels; a larger picture is refused.
+    The picture is turned upright by its EXIF tag; transparent pixels become paper. Raises PictureError.
     """
-    image, size = _load(source, page, most if box is None else None, limit)
+    image, size = _load(source, page, target if box is None else None, limit)
     if box is not None:
         x, y, width, height = box
         if width < 1 or height < 1 or x < 0 or y < 0 or x + width > image.width or y + height > image.height:
             raise PictureError(f"the box {x},{y},{width},{height} is not inside {image.width}×{image.height} pixels")
         image = image.crop((x, y, x + width, y + height))
         size = image.size
-    factor = _factor(image.size, most)
+    factor = _factor(image.size, target)
     return np.asarray(image.reduce(factor)), factor * round(size[0] / image.width), size[::-1]
 
 
 def count_pages(path):
-    """How many pages a file has: 1 unless it is a TIFF. One that cannot be read counts; those after it do not."""
+    """Number of pages: 1 unless the file is a TIFF. An unreadable page counts; those after it do not."""
     pages = 0
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
@@ -62,11 +62,11 @@ def count_pages(path):
     return 1
 
 
-def _factor(size, most):
-    return max(1, round((size[0] * size[1] / most) ** 0.5))
+def _factor(size, target):
+    return max(1, round((size[0] * size[1] / target) ** 0.5))
 
 
-def _load(source, page, most, limit):
+def _load(source, page, target, limit):
     """Return (upright RGB PIL image, its width and height in the file); a JPEG is decoded no finer than needed."""
     try:
         with warnings.catch_warnings():
@@ -84,8 +84,8 @@ def _load(source, page, most, limit):
                 size = f"{image.width:,}×{image.height:,} pixels"
                 raise PictureError(f"{size} are too many; at most {limit:,} are read, make the picture smaller")
             size = image.size
-            if most and image is not source:  # draft() would change the caller's
-                factor = _factor(image.size, most)
+            if target and image is not source:  # draft() would change the caller's
+                factor = _factor(image.size, target)
                 image.draft("RGB", (image.width // factor, image.height // factor))
             image.load()
             upright = ImageOps.exif_transpose(image)

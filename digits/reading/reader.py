@@ -20,7 +20,7 @@ BATCH = 500  # images that the network takes at a time
 
 
 class ReadDigit(NamedTuple):
-    """One digit of a picture, and what the network says of it."""
+    """One digit of a picture, as the network reads it."""
 
     digit: str  # the most likely class
     confidence: float  # its probability, 0-1
@@ -32,16 +32,16 @@ class ReadDigit(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What the network says of a picture; of the main digit where nothing else is said."""
+    """The result of reading a picture. Fields describe the main digit unless they say otherwise."""
 
-    prediction: str | None  # the most likely class; None where no ink was found
-    confidence: float  # its probability, 0-1; 0.0 where no ink was found
-    probabilities: dict  # class name -> probability, 0-1; all 0.0 where no ink was found
+    prediction: str | None  # the most likely class; None if no ink was found
+    confidence: float  # its probability, 0-1; 0.0 if no ink was found
+    probabilities: dict  # class name -> probability, 0-1; all 0.0 if no ink was found
     is_digit: bool  # whether digit_score reaches the model's threshold
-    digit_score: float  # 0-1, how surely this is a digit at all; 0.0 where no ink was found
+    digit_score: float  # 0-1, how surely this is a digit at all; 0.0 if no ink was found
     number: str  # all digits in the order in which they are read, lines joined by "_"
     digits: list  # of ReadDigit, in the same order
-    refused: list  # of ReadDigit: what stands in line with digits and was not taken for one
+    refused: list  # of ReadDigit: marks in line with digits that are non-digits
     image: np.ndarray | None  # uint8 28×28×1, what the network saw: 0 background, 255 ink
     box: tuple | None  # x, y, width, height of the digit in the upright picture, in its pixels
 
@@ -215,7 +215,7 @@ def predict(network, images):
 
 @lru_cache(maxsize=4)
 def _compiled(network):
-    """The network as a graph, which answers for one image in a sixth of the time."""
+    """The network as a graph, which takes a sixth of the time for one image."""
     import tensorflow as tf
 
     pixels = tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)

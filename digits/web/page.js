@@ -1,20 +1,20 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
 const paper = $("paper"), pen = paper.getContext("2d"), boxes = $("boxes").getContext("2d");
-const WAIT = 50;  // ms from a change until the drawing is sent
-const CHECK = 1000;  // ms between looks whether the server is there
-const ANSWER = 30_000;  // ms after which an answer is not waited for any longer
-const SENT = 400;  // pixels, the width at which it is sent
-const MOST_BYTES = 10_000_000;
-const MOST_BARS = 12;  // of more classes, the likeliest are shown
+const SEND_DELAY = 50;  // ms after a change until the drawing is sent
+const HEALTH_INTERVAL = 1000;  // ms between checks of the server
+const ANSWER_TIMEOUT = 30_000;  // ms until a request is given up
+const SENT_WIDTH = 400;  // pixels, width of the drawing that is sent
+const MAX_BYTES = 10_000_000;
+const MAX_BARS = 12;  // of more classes, the most likely are shown
 const classes = JSON.parse(document.body.dataset.classes || "[]");  // the names, from the server
 const digitsOnly = classes.every((name) => /^\d+$/.test(name));
 let strokes = [], picture = null;  // what is on the sheet: strokes, or a picture {bitmap, bytes, x, y, scale}
-let past = [];  // what was on it before each change, [strokes, picture]
+let undoStack = [];  // earlier states of the sheet, [strokes, picture]
 let pointer = null, drawing = null;  // which mouse, pen or finger draws, and its stroke
 let cursor = null, writing = null;  // the pen of the keyboard: where it is, and its stroke while it is down
-let marked = [];  // boxes over the digits of a number: [digit, x, y, width, height]
-let version = 0, asking = null, timer = null, away = false, ended = false;
+let digitBoxes = [];  // boxes over the digits of a number: [digit, x, y, width, height]
+let version = 0, request = null, timer = null, serverGone = false, programEnded = false;
 
 // The sheet
 
@@ -30,7 +30,7 @@ function redraw() {
   for (const stroke of strokes) {
     pen.lineWidth = stroke.width;
     pen.beginPath();
-    stroke.points.forEach(([x, y], place) => place ? pen.lineTo(x, y) : pen.moveTo(x, y));
+    stroke.points.forEach(([x, y], index) => index ? pen.lineTo(x, y) : pen.moveTo(x, y));
     if (stroke.points.length === 1) pen.lineTo(stroke.points[0][0] + 0.01, stroke.points[0][1]);
     pen.stroke();
   }
@@ -38,28 +38,28 @@ function redraw() {
 
 function changed() {
   version += 1;
-  marked = [];
-  if (!away && !ended) $("trouble").textContent = "";
+  digitBoxes = [];
+  if (!serverGone && !programEnded) $("trouble").textContent = "";
   redraw();
-  mark();
+  drawOverlay();
   if (empty()) show(null);
-  else timer ??= setTimeout(ask, WAIT);
+  else timer ??= setTimeout(ask, SEND_DELAY);
 }
 
 const empty = () => !strokes.length && !picture;
 
 function replace(newStrokes, newPicture) {
-  past.push([strokes, picture]);
+  undoStack.push([strokes, picture]);
   [strokes, picture] = [newStrokes, newPicture];
   drawing = writing = null;
-  asking?.abort();  // its answer is not wanted any more
+  request?.abort();  // its answer is no longer wanted
 }
 
 function start(point) {
   const stroke = {width: Number($("width").value), points: [point]};
   if (picture) replace([stroke], null);
   else {
-    past.push([strokes, null]);
+    undoStack.push([strokes, null]);
     strokes = [...strokes, stroke];
   }
   return stroke;
@@ -72,8 +72,8 @@ function clear() {
 }
 
 function undo() {
-  if (!past.length) return;
-  [strokes, picture] = past.pop();
+  if (!undoStack.length) return;
+  [strokes, picture] = undoStack.pop();
   drawing = writing = null;
   changed();
 }
@@ -90,7 +90,7 @@ async function open(file) {
 
 // Mouse, pen, finger and keyboard
 
-function place(event) {
+function positionOf(event) {
   const area = paper.getBoundingClientRect();
   return [(event.clientX - area.left) * paper.width / area.width, (event.clientY - area.top) * paper.height / area.height];
 }
@@ -99,7 +99,7 @@ paper.addEventListener("pointerdown", (event) => {
   if (event.button || (pointer !== null && event.pointerId !== pointer)) return;
   pointer = event.pointerId;
   cursor = writing = null;
-  drawing = start(place(event));
+  drawing = start(positionOf(event));
   paper.setPointerCapture(pointer);
   changed();
 });
@@ -107,7 +107,7 @@ paper.addEventListener("pointermove", (event) => {
   if (!event.buttons) pointer = drawing = null;  // it was lifted elsewhere
   if (event.pointerId !== pointer || !drawing) return;
   const events = event.getCoalescedEvents?.() ?? [];
-  for (const one of events.length ? events : [event]) drawing.points.push(place(one));
+  for (const one of events.length ? events : [event]) drawing.points.push(positionOf(one));
   changed();
 });
 paper.addEventListener("lostpointercapture", (event) => {
@@ -123,18 +123,18 @@ paper.addEventListener("keydown", (event) => {
   if (!step) writing = writing ? null : start(cursor);
   else if (writing) writing.points.push(cursor);
   if (writing) changed();
-  else mark();
+  else drawOverlay();
 });
 paper.addEventListener("blur", () => {
   cursor = writing = null;
-  mark();
+  drawOverlay();
 });
 
 // Asking the server
 
-function drawn() {
+function drawingAsPng() {
   const small = document.createElement("canvas");
-  small.width = SENT; small.height = SENT * paper.height / paper.width;
+  small.width = SENT_WIDTH; small.height = SENT_WIDTH * paper.height / paper.width;
   const context = small.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(paper, 0, 0, small.width, small.height);
@@ -145,48 +145,48 @@ function drawn() {
 async function ask() {
   clearTimeout(timer);
   timer = null;
-  if (away) return gone();
-  if (ended || asking || empty()) return;
+  if (serverGone) return reportServerGone();
+  if (programEnded || request || empty()) return;
   const asked = version, source = picture;
-  if (source && !source.bytes) return refuse("the file cannot be read");
-  if (source?.bytes.byteLength > MOST_BYTES) return refuse("a picture may have at most 10 MB");
+  if (source && !source.bytes) return showError("the file cannot be read");
+  if (source?.bytes.byteLength > MAX_BYTES) return showError("a picture may have at most 10 MB");
   let wait = 0;
-  asking = new AbortController();
-  const limit = setTimeout(() => asking.abort(), ANSWER);
+  request = new AbortController();
+  const limit = setTimeout(() => request.abort(), ANSWER_TIMEOUT);
   try {
-    const body = source ? source.bytes : drawn(), headers = {"Content-Type": "application/octet-stream"};
-    const answer = await fetch("predict?image=true", {method: "POST", body, headers, signal: asking.signal});
+    const body = source ? source.bytes : drawingAsPng(), headers = {"Content-Type": "application/octet-stream"};
+    const answer = await fetch("predict?image=true", {method: "POST", body, headers, signal: request.signal});
     const content = await answer.json();
-    if (asked === version) answer.ok ? show(content, source) : refuse(content.error);
+    if (asked === version) answer.ok ? show(content, source) : showError(content.error);
     if (answer.status === 503) wait = 500;
   } catch {
-    if (asked === version) (await alive()) ? refuse("the answer did not come") : gone();
+    if (asked === version) (await serverAnswers()) ? showError("the answer did not come") : reportServerGone();
   }
   clearTimeout(limit);
-  asking = null;
+  request = null;
   if (wait || asked !== version) timer ??= setTimeout(ask, wait);
 }
 
-async function alive() {
+async function serverAnswers() {
   return fetch("health", {signal: AbortSignal.timeout(5000)}).then((answer) => answer.ok, () => false);
 }
 
-async function check() {
-  if (ended || document.hidden) return;
-  const there = await alive();
-  if (there !== away) return;  // nothing new
-  if (!there) return gone();
-  away = false;
+async function checkServer() {
+  if (programEnded || document.hidden) return;
+  const there = await serverAnswers();
+  if (there !== serverGone) return;  // nothing new
+  if (!there) return reportServerGone();
+  serverGone = false;
   $("trouble").textContent = "";
   empty() ? show(null) : ask();
 }
 
-function gone() {
-  if (ended) return;
+function reportServerGone() {
+  if (programEnded) return;
   show(null);
   if (!empty()) say("No answer");
-  if (away) return;
-  away = true;
+  if (serverGone) return;
+  serverGone = true;
   $("trouble").textContent = "The server is gone. Start it again with python draw.py: this page goes on by itself.";
 }
 
@@ -194,11 +194,11 @@ async function quit() {
   try {
     const answer = await fetch("quit", {method: "POST"});
     if (!answer.ok) return void ($("trouble").textContent = (await answer.json()).error);
-    ended = true;
+    programEnded = true;
     $("trouble").className = "calm";
     $("trouble").textContent = "The program has ended. This tab can be closed.";
   } catch {
-    gone();
+    reportServerGone();
   }
 }
 
@@ -225,11 +225,11 @@ function bar(name, share, best, found) {
 function show(reading, source) {
   const found = reading?.prediction != null, digits = reading?.digits ?? [];
   const shares = classes.map((name) => [name, reading?.probabilities[name] ?? 0]);
-  if (shares.length > MOST_BARS) shares.sort((one, other) => other[1] - one[1]).splice(MOST_BARS);
+  if (shares.length > MAX_BARS) shares.sort((one, other) => other[1] - one[1]).splice(MAX_BARS);
   $("bars").replaceChildren(...shares.map(([name, share]) => bar(name, share, found && name === reading.prediction, found)));
-  see(found ? reading.image : null);
-  marked = digits.length > 1 && source?.bitmap !== null ? digits.map((one) => placed(one, source)) : [];
-  mark();
+  showSeen(found ? reading.image : null);
+  digitBoxes = digits.length > 1 && source?.bitmap !== null ? digits.map((one) => boxOnSheet(one, source)) : [];
+  drawOverlay();
   if (!reading) say(digitsOnly ? "Draw a digit" : "Draw");
   else if (!found) say(digitsOnly ? "No digit found" : "Nothing found");
   else if (digits.length > 1) {
@@ -239,33 +239,33 @@ function show(reading, source) {
   else say(reading.prediction, `${percent(reading.confidence)} sure`, false);
 }
 
-function refuse(reason) {
+function showError(reason) {
   show(null);
   say("Not read", reason);
 }
 
-function see(image) {
+function showSeen(image) {
   const pixels = new ImageData(28, 28);
   const levels = image ? atob(image) : "\0".repeat(784);
-  for (let place = 0; place < 784; place++) {
-    pixels.data.fill(levels.charCodeAt(place), 4 * place, 4 * place + 3);
-    pixels.data[4 * place + 3] = 255;
+  for (let index = 0; index < 784; index++) {
+    pixels.data.fill(levels.charCodeAt(index), 4 * index, 4 * index + 3);
+    pixels.data[4 * index + 3] = 255;
   }
   $("seen").getContext("2d").putImageData(pixels, 0, 0);
 }
 
-function placed({digit, box}, source) {
-  const scale = source ? source.scale : paper.width / SENT, [left, top] = source ? [source.x, source.y] : [0, 0];
+function boxOnSheet({digit, box}, source) {
+  const scale = source ? source.scale : paper.width / SENT_WIDTH, [left, top] = source ? [source.x, source.y] : [0, 0];
   const [x, y, width, height] = box.map((side) => side * scale);
   return [digit, left + x - 4, top + y - 4, width + 8, height + 8];
 }
 
-function mark() {
+function drawOverlay() {
   boxes.clearRect(0, 0, paper.width, paper.height);
   boxes.strokeStyle = boxes.fillStyle = "#1d5fd1";
   boxes.lineWidth = 3;
   boxes.font = "bold 26px system-ui, sans-serif";
-  for (const [digit, x, y, width, height] of marked) {
+  for (const [digit, x, y, width, height] of digitBoxes) {
     boxes.strokeRect(x, y, width, height);
     boxes.fillText(digit, x, Math.max(24, y - 6));
   }
@@ -308,11 +308,11 @@ addEventListener("drop", (event) => {
 $("ends").hidden = !["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);  // it is refused elsewhere
 if (!digitsOnly) {
   $("title").textContent = document.title = "Draw, and see what is read";
-  const some = classes.length > MOST_BARS ? `, the ${MOST_BARS} likeliest of ${classes.length}` : "";
+  const some = classes.length > MAX_BARS ? `, the ${MAX_BARS} likeliest of ${classes.length}` : "";
   $("bars-title").textContent = `Probabilities${some}`;
   $("seen").ariaLabel = "28 by 28 pixels";
 }
 const longest = Math.max(...classes.map((name) => name.length));
 $("bars").style.setProperty("--name", `${Math.max(1.2, 0.62 * longest)}em`);
-setInterval(check, CHECK);
+setInterval(checkServer, HEALTH_INTERVAL);
 changed();
