@@ -30,4 +30,4 @@ def test_mnist_that_is_not_available(capsys):
 
 def test_a_data_set_to_fetch():
     with pytest.raises(UsageError, match=r"emnist-letters: no such folder; .*python -m extras\.fetch emnist-letters"):
-        sources.load("emnist-letters", "train")
+        sources.make_available("emnist-letters")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import train
-from digits import checkpoint, model, training
-from digits.data import mnist, sources
+from digits import checkpoint, metrics, model, training
+from digits.data import folders, mnist, pipeline, sources
 from tests.conftest import PROJECT, TINY, one_line
 
 
@@ -76,6 +76,13 @@ def test_files_of_a_training(trained):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert float(rows[2]["val_accuracy"]) == pytest.approx(about["accuracy"]["validation"], abs=0.04)
+
+
+def test_the_threshold_accepts_the_target_share_of_the_validation_images(trained, drawn_folder):
+    network, _, threshold, _ = model.load(trained)
+    _, validation = folders.train_val_split(folders.load_folder(drawn_folder, "train"), 0.1)
+    scores = model.digit_score(metrics.predict(network, pipeline.decode(validation)))
+    assert (scores >= threshold - 1e-6).mean() == pytest.approx(train.TARGET_RECALL, abs=1 / len(scores))
 
 
 def test_a_network_learns(drawn_folder, capsys):
@@ -182,33 +189,33 @@ def test_without_test_and_validation(folder):
     assert about["data"]["training"] == 300
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--epochs", "0"],
-        ["--epochs", "2.5"],
-        ["--batch-size", "-1"],
-        ["--learning-rate", "0"],
-        ["--learning-rate", "nan"],
-        ["--dropout", "1"],
-        ["--l2", "-1"],
-        ["--augment", "much"],
-        ["--validation-split", "1"],
-        ["--seed", "-1"],
-        ["--network", "resnet"],
-        ["--epoch-count", "3"],
-        ["--filters", "32,0"],
-        ["--filters", "8;8"],
-        ["--filters", "8,8,8,8,8,8,8,8,8"],
-        ["--kernel-size", "8"],
-    ],
-)
+WRONG_FLAGS = [
+    "--epochs 0",
+    "--epochs 2.5",
+    "--batch-size -1",
+    "--learning-rate 0",
+    "--learning-rate nan",
+    "--dropout 1",
+    "--l2 -1",
+    "--augment much",
+    "--validation-split 1",
+    "--seed -1",
+    "--network resnet",
+    "--epoch-count 3",
+    "--filters 32,0",
+    "--filters 8;8",
+    "--filters 8,8,8,8,8,8,8,8,8",
+    "--kernel-size 8",
+]
+
+
+@pytest.mark.parametrize("flags", WRONG_FLAGS)
 def test_wrong_flags(flags, capsys):
     with pytest.raises(SystemExit) as error:
-        train.main(flags)
+        train.main(flags.split())
     assert error.value.code == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and flags[0] in lines[0]
+    assert len(lines) == 1 and flags.split()[0] in lines[0]
 
 
 def test_wrong_input(folder, capsys, workplace):

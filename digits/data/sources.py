@@ -28,6 +28,8 @@ def make_available(data):
 
     data: one of these, or None for MNIST, with drawn digits in its place if MNIST is not available.
     """
+    if data in FETCHED and not folder_of(data).is_dir():
+        raise UsageError(f"--data {data}: no such folder; make it with: python -m extras.fetch {data}")
     if data not in (None, "mnist") or MNIST_FOLDER.is_dir():
         return data or "mnist"
     try:
@@ -50,6 +52,4 @@ def load(data, split):
     if data == "drawn":
         pixels, labels = strokes.draw(*DRAWN[split])
         return Images([str(digit) for digit in range(10)], labels, pixels=pixels)
-    if data in FETCHED and not folder_of(data).is_dir():
-        raise UsageError(f"--data {data}: no such folder; make it with: python -m extras.fetch {data}")
     return folders.load_folder(folder_of(data), split)
