@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -189,27 +190,14 @@ def test_without_test_and_validation(folder):
     assert about["data"]["training"] == 300
 
 
-WRONG_FLAGS = [
-    "--epochs 0",
-    "--epochs 2.5",
-    "--batch-size -1",
-    "--learning-rate 0",
-    "--learning-rate nan",
-    "--dropout 1",
-    "--l2 -1",
-    "--augment much",
-    "--validation-split 1",
-    "--seed -1",
-    "--network resnet",
-    "--epoch-count 3",
-    "--filters 32,0",
-    "--filters 8;8",
-    "--filters 8,8,8,8,8,8,8,8,8",
-    "--kernel-size 8",
-]
+WRONG_FLAGS = """
+    --epochs 0 --epochs 2.5 --batch-size -1 --learning-rate 0 --learning-rate nan --dropout 1 --l2 -1 --augment much
+    --validation-split 1 --seed -1 --network resnet --epoch-count 3 --filters 32,0 --filters 8;8
+    --filters 8,8,8,8,8,8,8,8,8 --kernel-size 8
+"""
 
 
-@pytest.mark.parametrize("flags", WRONG_FLAGS)
+@pytest.mark.parametrize("flags", re.findall(r"--\S+ \S+", WRONG_FLAGS))
 def test_wrong_flags(flags, capsys):
     with pytest.raises(SystemExit) as error:
         train.main(flags.split())
