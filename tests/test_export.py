@@ -18,8 +18,10 @@ from digits.reading import reader
 from extras import export
 from tests.conftest import PROJECT, one_line, serving
 
-pytest.importorskip("ai_edge_litert")
-pytest.importorskip("onnxruntime")
+pytest.importorskip(
+    "ai_edge_litert", reason="ai_edge_litert is not installed: pip install -r extras/requirements-export.txt"
+)
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install -r extras/requirements-export.txt")
 if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13):
     pytest.skip("this Keras does not export to LiteRT", allow_module_level=True)
 

@@ -177,7 +177,7 @@ def server(workplace, monkeypatch):
     (workplace / "served").mkdir()
     Quiet.asked = []
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(workplace / "served")))
-    threading.Thread(target=http.serve_forever, daemon=True).start()
+    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setattr(mnist, "TIMEOUT", 2)
     yield f"http://127.0.0.1:{http.server_port}"
     http.shutdown()

@@ -140,7 +140,7 @@ def server(files, monkeypatch):
     Mirror.files = {f"{name}.gz": gzip.compress(data) for name, data in files.items()}
     Mirror.released = threading.Event()
     http = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
+    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setattr(mnist, "TIMEOUT", 0.3)
     monkeypatch.setattr(mnist, "CHUNK", 500)
     yield f"http://127.0.0.1:{http.server_port}"

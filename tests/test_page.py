@@ -134,7 +134,7 @@ window.fetch = async (...request) => {
 def test_the_answer_comes_as_soon_as_the_pen_rests(page):
     page.browser.execute_script(LISTEN)
     waited = []
-    for _ in range(5):
+    for _ in range(3):
         page.draw(THREE)
         page.wait("3")
         time.sleep(0.5)

@@ -15,7 +15,7 @@ from digits.cli import RunError
 from extras import tune
 from tests.conftest import PROJECT, one_line
 
-optuna = pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna", reason="optuna is not installed: pip install -r extras/requirements-tune.txt")
 
 
 def study_of(name):

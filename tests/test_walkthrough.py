@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-pytest.importorskip("nbclient")
-pytest.importorskip("ipykernel")
+pytest.importorskip("nbclient", reason="nbclient is not installed: pip install -r requirements-all.txt")
+pytest.importorskip("ipykernel", reason="ipykernel is not installed: pip install -r requirements-all.txt")
 
 import nbformat
 from ipykernel.kernelspec import write_kernel_spec
