@@ -109,15 +109,16 @@ class Splits(NamedTuple):
     test: folders.Images | None
 
 
-def load_splits(settings):
-    """Find the images of all splits. Raises UsageError."""
+def load_splits(settings, quiet=False):
+    """Find the images of all splits, and print how many unless quiet. Raises UsageError."""
     images = sources.load(settings.data, "train")
     test = None if settings.no_test else sources.load(settings.data, "test")
     if test and test.classes != images.classes:
         raise UsageError(f"{settings.data}/test: has other classes than train/; make them agree, or use --no-test")
     splits = Splits(*folders.train_val_split(images, settings.validation_split), test)
     counts = f"{len(splits.training.labels):,} images to train, {len(splits.validation.labels):,} to validate"
-    print(f"Model: {settings.path}   Data: {sources.name_of(settings.data)}, {counts}", flush=True)
+    if not quiet:
+        print(f"Model: {settings.path}   Data: {sources.name_of(settings.data)}, {counts}", flush=True)
     return splits
 
 
@@ -181,8 +182,7 @@ def finish(settings, splits, validation_set, cache, network, history, this_run):
     checkpoint.path_for(settings.path).unlink(missing_ok=True)
     curves = settings.path.with_name(f"{settings.path.stem}_curves.png")
     plots.save(plots.curves(history), curves)
-    log = training.log_path(settings.path)
-    print(f"Saved {settings.path}, {settings.path.with_suffix('.json')}, {log}, {curves}")
+    print(f"Saved {settings.path}, {settings.path.with_suffix('.json')}, {training.log_path(settings.path)}, {curves}")
     epochs = f"{len(history)} epoch{'s' * (len(history) != 1)}"
     scores = [f" {split.capitalize()} accuracy: {metrics.score(result)}" for split, result in results.items()]
     print(f"Trained {epochs} in {about['seconds']:.0f} s.{''.join(scores)}", flush=True)

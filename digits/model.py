@@ -152,21 +152,13 @@ def default_path(data_name, network):
     return Path(f"{data_name}_{network}.keras")
 
 
-class Description(NamedTuple):
-    """What reading needs of the .json beside a model file, or of the text inside an exported one."""
+class Model(NamedTuple):
+    """A network and what its description says about reading with it."""
 
-    classes: list | None  # class names, str; None: they are numbered
+    network: object  # called with float32 n×28×28×channels pixels, gives n×classes probabilities; None from describe()
+    classes: list | None  # class names, str; None from describe() if they are only numbered
     threshold: float = DEFAULT_THRESHOLD  # of the digit score, 0-1
     segment: bool = True  # whether pictures are searched for writing, or used whole
-
-
-class Model(NamedTuple):
-    """A network and its description."""
-
-    network: object  # called with float32 n×28×28×channels pixels, gives n×classes probabilities
-    classes: list  # class names, str
-    threshold: float  # of the digit score, 0-1
-    segment: bool  # whether pictures are searched for writing, or used whole
 
 
 def check(path):
@@ -236,15 +228,15 @@ def _remove_defaults(path):
 
 
 def describe(path):
-    """Return the Description of a model file, without TensorFlow. Raises UsageError."""
+    """Return the Model of a file without its network, and without TensorFlow. Raises UsageError."""
     path = Path(path)
-    return Description(*load(path)[1:]) if path.suffix in runtimes.SUFFIXES else _read_description(path)
+    return load(path) if path.suffix in runtimes.SUFFIXES else _read_description(path)
 
 
 def _read_description(path):
     description = path.with_suffix(".json")
     if not description.exists():
-        return Description(None)
+        return Model(None, None)
     try:
         return _parse_description(description.read_text(encoding="utf-8"), description)
     except (OSError, UnicodeError) as error:
@@ -255,7 +247,7 @@ def _parse_description(text, path):
     try:
         about = json.loads(text)
         segment = about.get("segment", not about.get("whole"))  # files of earlier versions say "whole"
-        return Description(about["classes"], float(about.get("threshold", DEFAULT_THRESHOLD)), bool(segment))
+        return Model(None, about["classes"], float(about.get("threshold", DEFAULT_THRESHOLD)), bool(segment))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: damaged ({error}); delete it, or make the model again") from error
 
@@ -281,7 +273,7 @@ def _load(path, *times):
     classes = default_classes(count) if description.classes is None else description.classes
     if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
         raise UsageError(f"{where}: does not name the {count} classes of the model; train or export it again")
-    return Model(network, classes, description.threshold, description.segment)
+    return description._replace(network=network, classes=classes)
 
 
 def default_classes(count):

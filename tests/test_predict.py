@@ -18,7 +18,7 @@ from digits import plots
 from digits.data import strokes
 from digits.reading import answers, reader
 from extras import difficult, drawing
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, one_line
 
 SAMPLES = PROJECT / "samples"
 
@@ -47,17 +47,30 @@ def test_as_a_process_after_editing_img_path(with_model):
     assert Image.open(with_model / "prediction.png").width > 600
 
 
-def lines_of(capsys):
-    out, err = capsys.readouterr()
-    assert err == ""
-    return [json.loads(line) for line in out.splitlines()]
+@pytest.fixture
+def predicted(capsys):
+    """A function that runs predict.py --json; returns the objects that it prints."""
+
+    def run(*argv, status=0):
+        capsys.readouterr()
+        assert predict.main(["--json", *argv]) == status
+        out, err = capsys.readouterr()
+        assert err == ""
+        return [json.loads(line) for line in out.splitlines()]
+
+    return run
 
 
-def test_json(with_model, capsys, monkeypatch):
+def last_line(capsys, *argv):
+    """The last line that predict.py prints."""
+    assert predict.main([*argv]) == 0
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_json(with_model, predicted, monkeypatch):
     monkeypatch.setattr(plots, "predictions", None)  # would be called for a figure
     Image.new("L", (30, 30), 255).save("blank.png")
-    assert predict.main(["--json", "samples/5.png", "blank.png"]) == 0
-    five, blank = lines_of(capsys)
+    five, blank = predicted("samples/5.png", "blank.png")
     keys = {"path", "prediction", "confidence", "probabilities", "is_digit", "digit_score", "number", "digits"}
     assert set(five) == set(blank) == keys
     assert (five["path"], five["prediction"]) == ("samples/5.png", "5")
@@ -73,14 +86,13 @@ def test_json(with_model, capsys, monkeypatch):
     assert not (with_model / "prediction.png").exists()
 
 
-def test_folders_are_read_through_and_a_bad_file_is_reported(with_model, capsys):
+def test_folders_are_read_through_and_a_bad_file_is_reported(with_model, predicted):
     (with_model / "samples" / "deep").mkdir()
     shutil.copy(SAMPLES / "7.png", "samples/deep/7.PNG")
     (with_model / "samples" / "4.png").write_text("text")
     (with_model / "samples" / "notes.txt").write_text("not a picture, passed over")
     (with_model / "samples" / ".hidden.png").write_text("passed over")
-    assert predict.main(["--json", "samples", "missing.png"]) == 2
-    rows = lines_of(capsys)
+    rows = predicted("samples", "missing.png", status=2)
     names = ["samples/3_photo.jpg", "samples/4.png", "samples/5.png", "samples/deep/7.PNG", "missing.png"]
     assert [row["path"] for row in rows] == names
     assert [row.get("prediction") for row in rows] == ["3", None, "5", "7", None]
@@ -102,8 +114,7 @@ def test_several_and_blank_in_words(with_model, capsys):
     out = capsys.readouterr().out
     assert re.search(r"samples/5\.png +Prediction: 5 with ", out)
     assert re.search(r"blank\.png +No digit found", out)
-    assert predict.main(["blank.png"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "No digit found"
+    assert last_line(capsys, "blank.png") == "No digit found"
 
 
 def test_random_test_image(with_model, drawn_folder, capsys):
@@ -121,15 +132,11 @@ def save(name, picture):
     return name
 
 
-def test_a_number(with_model, capsys):
+def test_a_number(with_model, capsys, predicted):
     rng = np.random.default_rng(1)
     save("number.png", difficult.row("90210", rng))
-    assert predict.main(["number.png"]) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert re.fullmatch(r"Number: 90210  \(lowest confidence \d+\.\d%\)", last)
-    save("two.png", difficult.two_lines("314159", rng))
-    assert predict.main(["number.png", "two.png", "--json"]) == 0
-    one, two = lines_of(capsys)
+    assert re.fullmatch(r"Number: 90210  \(lowest confidence \d+\.\d%\)", last_line(capsys, "number.png"))
+    one, two = predicted("number.png", save("two.png", difficult.two_lines("314159", rng)))
     assert (one["number"], two["number"]) == ("90210", "314_159")
     assert [digit["digit"] for digit in one["digits"]] == list("90210")
     lefts = [digit["box"][0] for digit in one["digits"]]
@@ -137,14 +144,13 @@ def test_a_number(with_model, capsys):
     assert one["prediction"] in "021"  # one of the middle
 
 
-def test_a_box_of_a_form(with_model, capsys):
+def test_a_box_of_a_form(with_model, capsys, predicted):
     rng = np.random.default_rng(2)
     form = np.full((900, 700, 3), 255, np.uint8)
     form[100:400, 100:500] = drawing.on_paper(drawing.write("38", rng, 300, 400, 150, 10))
     form[500:800, 100:500] = drawing.on_paper(drawing.write("6", rng, 300, 400, 150, 10))
     save("form.png", form)
-    assert predict.main(["--json", "--box", "100,500,400,300", "form.png"]) == 0
-    (row,) = lines_of(capsys)
+    (row,) = predicted("--box", "100,500,400,300", "form.png")
     assert row["number"] == "6"
     x, y, width, height = row["digits"][0]["box"]
     assert 100 <= x < x + width <= 500 and 500 <= y < y + height <= 800
@@ -156,25 +162,27 @@ def test_a_box_of_a_form(with_model, capsys):
         assert "--box" in capsys.readouterr().err
 
 
-def test_all_pages_of_a_tiff(with_model, capsys):
+def test_all_pages_of_a_tiff(with_model, capsys, predicted):
     pages = [Image.open(f"samples/{name}").convert("RGB") for name in ("5.png", "3_photo.jpg")]
     pages[0].save("scan.tif", save_all=True, append_images=pages[1:])
-    assert predict.main(["scan.tif", "--json"]) == 0
-    rows = lines_of(capsys)
+    rows = predicted("scan.tif")
     assert [(row["path"], row["page"], row["number"]) for row in rows] == [("scan.tif", 1, "5"), ("scan.tif", 2, "3")]
     assert predict.main(["scan.tif"]) == 0
     assert "scan.tif page 2  Prediction: 3" in capsys.readouterr().out
 
 
-def test_what_is_unsure_is_marked_for_review(with_model, capsys):
-    assert predict.main(["samples/5.png", "--min-confidence", "1"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("confidence  (to be reviewed)")
+def test_unsure_readings_are_marked_for_review(with_model, capsys, predicted):
+    assert last_line(capsys, "samples/5.png", "--min-confidence", "1").endswith("confidence  (to be reviewed)")
     Image.new("L", (30, 30), 255).save("blank.png")
-    assert predict.main(["samples/5.png", "blank.png", "--min-confidence", "0.5", "--json"]) == 0
-    assert [row["review"] for row in lines_of(capsys)] == [False, True]
+    rows = predicted("samples/5.png", "blank.png", "--min-confidence", "0.5")
+    assert [row["review"] for row in rows] == [False, True]
+    reading = reader.read("samples/5.png", "mnist_cnn.keras")
+    assert not answers.needs_review(reading, 0.5)
+    assert answers.needs_review(reading._replace(refused=reading.digits), 0.5)
+    assert answers.needs_review(reading._replace(digits=[]), 0.5) and not answers.needs_review(reading, 0)
 
 
-def test_what_is_no_digit(with_model, capsys):
+def test_non_digits(with_model, capsys, predicted):
     rng = np.random.default_rng(3)
     saved = []
     for name, form in {
@@ -190,8 +198,7 @@ def test_what_is_no_digit(with_model, capsys):
     answers = capsys.readouterr().out
     refused = re.findall(r"Not a digit \(looks most like a \d, \d+%\)", answers)
     assert len(refused) >= 3
-    assert predict.main([*saved, "--json"]) == 0
-    rows = lines_of(capsys)
+    rows = predicted(*saved)
     assert sum(not row["is_digit"] and row["number"] == "" and row["prediction"] is not None for row in rows) >= 3
 
 
@@ -203,22 +210,14 @@ def test_the_steps_are_shown(with_model, capsys):
         predict.main(["samples", "--steps", "--json"])
 
 
-def test_a_picture_is_never_overwritten_by_the_figure(with_model, capsys):
+def test_a_picture_is_never_overwritten_by_the_figure(with_model, capsys, predicted):
     (with_model / "prediction.png").write_bytes(before := (SAMPLES / "7.png").read_bytes())
     assert predict.main(["prediction.png"]) == 2
     assert "replace it" in capsys.readouterr().err
-    assert predict.main(["prediction.png", "--json"]) == 0
+    assert [row["path"] for row in predicted("prediction.png")] == ["prediction.png"]
     assert (with_model / "prediction.png").read_bytes() == before
-    capsys.readouterr()
-    assert predict.main([".", "--json"]) == 0  # without the figure of the last run
-    assert [row["path"] for row in lines_of(capsys)] == ["samples/3_photo.jpg", "samples/5.png"]
-
-
-def test_what_stands_in_a_number_and_is_refused_is_for_review(with_model):
-    reading = reader.read("samples/5.png", "mnist_cnn.keras")
-    assert not answers.needs_review(reading, 0.5)
-    assert answers.needs_review(reading._replace(refused=reading.digits), 0.5)
-    assert answers.needs_review(reading._replace(digits=[]), 0.5) and not answers.needs_review(reading, 0)
+    paths = [row["path"] for row in predicted(".")]  # without the figure of the last run
+    assert paths == ["samples/3_photo.jpg", "samples/5.png"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
@@ -246,17 +245,15 @@ def test_an_interrupted_folder_leaves_no_process_behind(with_model, signal_numbe
     pytest.fail("a process is still there")
 
 
-def test_many_small_pictures_are_read_in_batches_on_all_processors(with_model, capsys, monkeypatch):
-    calls = []
-    ask = reader.predict
-    monkeypatch.setattr(reader, "predict", lambda network, images: calls.append(len(images)) or ask(network, images))
+def test_many_small_pictures_are_read_in_batches_on_all_processors(with_model, predicted, monkeypatch):
+    calls, real = [], reader.predict
+    monkeypatch.setattr(reader, "predict", lambda network, images: calls.append(len(images)) or real(network, images))
     monkeypatch.setattr(reader, "segment", None)  # is called in other processes
     images, labels = strokes.draw(130, seed=5)
-    for place, image in enumerate(images):
-        Image.fromarray(image[..., 0]).save(f"samples/{place:03}.png")
+    for index, image in enumerate(images):
+        save(f"samples/{index:03}.png", image[..., 0])
     (with_model / "samples" / "100.png").write_text("no picture")
-    assert predict.main(["samples", "--json"]) == 2
-    rows = [row for row in map(json.loads, capsys.readouterr().out.splitlines()) if re.search(r"/\d{3}\.", row["path"])]
+    rows = [row for row in predicted("samples", status=2) if re.search(r"/\d{3}\.", row["path"])]
     right = sum(row.get("prediction") == str(label) for row, label in zip(rows, labels, strict=True))
     assert right >= 124 and "error" in rows[100]
     assert len(calls) <= 8
@@ -279,20 +276,14 @@ def test_errors(with_model, capsys, workplace):
         damaged(workplace / "photo.heic", b"\0\0\0\x1cftypheic" + bytes(20)): "HEIC",
     }
     for path, word in cases.items():
-        assert predict.main([path]) == 2
-        err = capsys.readouterr().err
-        assert len(err.splitlines()) == 1 and path in err and word in err
-    assert predict.main(["--random"]) == 2
-    assert "--random" in capsys.readouterr().err
+        one_line(capsys, predict.main([path]), path, word)
+    one_line(capsys, predict.main(["--random"]), "--random")
     for model, word in (("none.keras", "no such model"), (damaged(workplace / "bad.keras", b"PK"), "damaged")):
-        assert predict.main(["samples/5.png", "--model", model]) == 2
-        err = capsys.readouterr().err
-        assert len(err.splitlines()) == 1 and model in err and word in err
+        one_line(capsys, predict.main(["samples/5.png", "--model", model]), model, word)
     for flags in (["--json", "--csv"], ["--random", "samples/5.png"], ["--network", "x"]):
         with pytest.raises(SystemExit) as error:
             predict.main(flags)
-        assert error.value.code == 2
-        assert len(capsys.readouterr().err.splitlines()) == 1
+        one_line(capsys, error.value.code)
 
 
 def test_wrong_pictures_are_known_before_tensorflow_is_imported(with_model):

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,7 @@ def open_picture(source, box=None, page=0, target=WORKING_PIXELS, limit=MAX_PIXE
 
     source: path, bytes, open binary file, PIL image, or uint8 NumPy array (H×W grey, H×W×1, H×W×3 or H×W×4).
     box: x, y, width, height of the part to return, in pixels of the upright picture; None: all of it.
-    page: of a TIFF, from 0.
-    target: pixels; a larger picture is reduced to about as many. limit: pixels; a larger picture is refused.
+    page: of a TIFF, from 0. target: pixels to which a larger picture is reduced. limit: pixels; more are refused.
     The picture is turned upright by its EXIF tag; transparent pixels become paper. Raises PictureError.
     """
     image, size = _load(source, page, target if box is None else None, limit)
@@ -40,8 +40,7 @@ def open_picture(source, box=None, page=0, target=WORKING_PIXELS, limit=MAX_PIXE
         x, y, width, height = box
         if width < 1 or height < 1 or x < 0 or y < 0 or x + width > image.width or y + height > image.height:
             raise PictureError(f"the box {x},{y},{width},{height} is not inside {image.width}×{image.height} pixels")
-        image = image.crop((x, y, x + width, y + height))
-        size = image.size
+        image, size = image.crop((x, y, x + width, y + height)), (width, height)
     factor = _factor(image.size, target)
     return np.asarray(image.reduce(factor)), factor * round(size[0] / image.width), size[::-1]
 
@@ -68,66 +67,52 @@ def _factor(size, target):
 
 def _load(source, page, target, limit):
     """Return (upright RGB PIL image, its width and height in the file); a JPEG is decoded no finer than needed."""
+    file = io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged tags do no harm
-            if isinstance(source, Image.Image):
-                image = source
-            elif isinstance(source, np.ndarray):
-                image = _from_array(source)
-            else:
-                file = io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source
+            image = _from_array(file) if isinstance(file, np.ndarray) else file
+            if not isinstance(image, Image.Image):
                 image = Image.open(file, formats=FORMATS)
             if page:
                 image.seek(page)
-            if image.width * image.height > limit:
-                size = f"{image.width:,}×{image.height:,} pixels"
-                raise PictureError(f"{size} are too many; at most {limit:,} are read, make the picture smaller")
             size = image.size
+            if size[0] * size[1] > limit:
+                raise PictureError(f"{size[0]:,}×{size[1]:,} pixels are over the limit of {limit:,}; make it smaller")
             if target and image is not source:  # draft() would change the caller's
-                factor = _factor(image.size, target)
-                image.draft("RGB", (image.width // factor, image.height // factor))
+                image.draft("RGB", tuple(side // _factor(size, target) for side in size))
             image.load()
             upright = ImageOps.exif_transpose(image)
             return _to_rgb(upright), size if upright.size == image.size else size[::-1]
     except PictureError:
         raise
-    except UnidentifiedImageError:
-        raise PictureError(_why_not_a_picture(source)) from None
-    except Image.DecompressionBombError:
-        raise PictureError("too many pixels; make the picture smaller") from None
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise PictureError(error.strerror.lower()) from None
     except Exception as error:  # Pillow raises nearly any type for a damaged file
-        raise PictureError(f"the picture is damaged ({error})") from None
+        raise PictureError(_reason(error, file)) from None
+
+
+def _reason(error, file):
+    """Say in one line why Pillow cannot read a path or binary file."""
+    if isinstance(error, Image.DecompressionBombError):
+        return "too many pixels; make the picture smaller"
+    if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
+        return error.strerror.lower()
+    if not isinstance(error, UnidentifiedImageError):
+        return f"the picture is damaged ({error})"
+    with open(file, "rb") if isinstance(file, (str, Path)) else nullcontext(file) as opened:
+        opened.seek(0)
+        start = opened.read(12)
+    if start[4:8] == b"ftyp":
+        return "HEIC and AVIF pictures are not supported; export it as JPEG or PNG"
+    return "not a picture in a format that can be read; save it as PNG or JPEG" if start else "the file is empty"
 
 
 def _from_array(array):
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype not in (np.uint8, np.uint16, bool) or array.ndim not in (2, 3) or channels not in (1, 3, 4):
-        raise PictureError(
-            f"an array must be uint8 H×W, H×W×3 or H×W×4, 0-255; this one is {array.dtype} {array.shape}"
-        )
+        raise PictureError(f"an array must be uint8 H×W, H×W×3 or H×W×4, not {array.dtype} {array.shape}")
     if not array.size:
         raise PictureError("the array is empty")
     return Image.fromarray(array[..., 0] if array.ndim == 3 and channels == 1 else array)
-
-
-def _why_not_a_picture(source):
-    """Say in one line why Pillow does not know the format."""
-    if isinstance(source, (str, Path)):
-        with open(source, "rb") as file:
-            start = file.read(12)
-    elif isinstance(source, (bytes, bytearray)):
-        start = bytes(source[:12])
-    else:
-        source.seek(0)
-        start = source.read(12)
-    if not start:
-        return "the file is empty"
-    if start[4:8] == b"ftyp":
-        return "HEIC and AVIF pictures are not supported; export it as JPEG or PNG"
-    return "not a picture in a format that can be read; save it as PNG or JPEG"
 
 
 def _to_rgb(image):
@@ -139,9 +124,9 @@ def _to_rgb(image):
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
-    if image.getextrema()[3][0] == 255:  # nothing is transparent
-        return image.convert("RGB")
-    grey, alpha = np.asarray(image.convert("RGB").convert("L")), np.asarray(image.getchannel("A"))
-    ink_is_dark = np.einsum("yx,yx->", grey, alpha, dtype=np.int64) < 128 * alpha.sum(dtype=np.int64)
+    rgb, alpha = image.convert("RGB"), np.asarray(image.getchannel("A"))
+    if alpha.min() == 255:
+        return rgb
+    ink_is_dark = np.einsum("yx,yx->", rgb.convert("L"), alpha, dtype=np.int64) < 128 * alpha.sum(dtype=np.int64)
     paper = Image.new("RGBA", image.size, "white" if ink_is_dark else "black")
     return Image.alpha_composite(paper, image).convert("RGB")
