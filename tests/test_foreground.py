@@ -4,7 +4,7 @@ from PIL import Image
 
 from digits.reading.foreground import foreground
 from digits.reading.segmentation import segment
-from extras.drawing import gradient, on_paper, write
+from extras.drawing import on_paper, write
 
 INK = write("5", np.random.default_rng(0), 200, 200, 140, 16, glyph=0, corner=(30, 50))
 TOP_RIGHT, BOTTOM_LEFT = np.pad(INK, ((0, 300), (500, 0))), np.pad(INK, ((290, 10), (20, 480)))
@@ -16,7 +16,7 @@ PICTURES = {
     "red on green of the same grey": (INK, on_paper(INK, (60, 140, 60), (210, 40, 40))),
     "top right": (TOP_RIGHT, on_paper(TOP_RIGHT)),
     "bottom left": (BOTTOM_LEFT, on_paper(BOTTOM_LEFT, (0, 0, 0), (200, 255, 200))),
-    "light from one side": (INK, on_paper(INK, (230, 220, 210), (60, 60, 70), gradient(INK.shape, 1, 0.6, 0))),
+    "light from one side": (INK, on_paper(INK, (230, 220, 210), (60, 60, 70), light=np.linspace(1, 0.6, 200))),
     "camera noise": (INK, on_paper(INK, (230, 220, 210), (60, 60, 70), noise=6, rng=np.random.default_rng(0))),
 }
 
@@ -30,6 +30,6 @@ def test_ink_of_any_colour_under_any_light(name):
 
 
 def test_a_small_crop_with_light_from_one_side():
-    dark = on_paper(INK, (230, 220, 210), (120, 110, 100), gradient(INK.shape, 1, 0.45, 0))
+    dark = on_paper(INK, (230, 220, 210), (120, 110, 100), light=np.linspace(1, 0.45, 200))
     crop, ink = (np.array(Image.fromarray(one).resize((64, 64), Image.Resampling.BOX)) for one in (dark, INK))
     assert np.corrcoef(foreground(crop).ravel(), ink.ravel())[0, 1] > 0.9

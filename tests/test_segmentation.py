@@ -4,7 +4,7 @@ from PIL import Image
 from digits.data import strokes
 from digits.reading.image_file import open_picture
 from digits.reading.segmentation import MAX_PIECES, find_seams, preprocess, remove_ruled_lines, segment
-from extras.drawing import gradient, on_paper, write
+from extras.drawing import on_paper, write
 
 INK = write("5", np.random.default_rng(0), 200, 200, 140, 16, glyph=0, corner=(30, 50))
 
@@ -36,7 +36,7 @@ def test_blank_paper_has_no_digit():
     for height, width, level in ((100, 80, 255), (28, 28, 0), (300, 400, 128), (1, 1, 0), (1, 50, 200)):
         assert segment(np.full((height, width, 3), level, np.uint8)) == []
     paper = np.zeros((200, 300)), (220, 220, 220)
-    assert segment(on_paper(*paper, light=gradient((200, 300), 1, 0.6, 0))) == []
+    assert segment(on_paper(*paper, light=np.linspace(1, 0.6, 300))) == []
     assert segment(on_paper(*paper, noise=6, rng=np.random.default_rng(0))) == []
 
 
