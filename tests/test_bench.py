@@ -4,7 +4,7 @@ import re
 import pytest
 
 from digits import cli
-from extras import bench
+from extras import bench, contenders
 from tests.conftest import PROJECT, one_line
 
 
@@ -14,9 +14,10 @@ def small_bench(drawn_folder, workplace, monkeypatch):
     (workplace / "Mnist_dataset").symlink_to(drawn_folder)
     for name in ("predict.py", "draw.py", "digits", "samples", "mnist_cnn.keras", "mnist_cnn.json"):
         (workplace / name).symlink_to(PROJECT / name)
-    small = {"STEPS": 2, "EPOCHS_TO": {0.05: 1, 1.1: 2}, "LIMIT": 2, "PICTURES": 5, "SECONDS": 2, "CLIENTS": 2}
+    small = {"STEPS": 2, "EPOCHS_TO": {0.05: 1, 1.1: 2}, "LIMIT": 600, "PICTURES": 5, "SECONDS": 2, "CLIENTS": 2}
     for name, value in small.items():
         monkeypatch.setattr(bench, name, value)
+    monkeypatch.setattr(contenders, "MAX_EPOCHS", 2)
 
 
 def test_the_table(capsys):
@@ -39,10 +40,10 @@ def test_each_part_on_little_data(small_bench, capsys):
     table = json.loads(capsys.readouterr().out)
     assert "cores" in table["machine"] and "tensorflow 2." in table["machine"]
     rows = {row["what"]: row for row in table["rows"]}
-    reached, not_reached = (rows[f"Keras example to {target} %, cut at 2 s"] for target in (5, 110))
+    reached, not_reached = (rows[f"Keras example to {target} %, cut at 600 s"] for target in (5, 110))
     assert reached["n"] == 1 and 0 < reached["median"] < 60
     assert not_reached["values"] == [None] and not_reached["median"] is None
-    assert rows["train.py --epochs 1 to 5 %, cut at 2 s"]["against"] == "Keras example to 5 %, cut at 2 s"
+    assert rows["train.py --epochs 1 to 5 %, cut at 600 s"]["against"] == "Keras example to 5 %, cut at 600 s"
     assert rows["network alone, float32"]["median"] > 0
     assert rows["network fed by the pipeline, float32"]["against"] == "network alone, float32"
     assert rows["predict.py --json, one picture"]["ratio"] > 0
