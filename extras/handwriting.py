@@ -25,29 +25,14 @@ def label(path):
     return number
 
 
-def report_labelled(title, readings, answer):
-    """Print the misread pictures and the share read correctly. answer: the field of a Reading to compare."""
-    wrong = [(path, reading) for path, reading in readings if getattr(reading, answer) != label(path)]
+def report(title, readings, field):
+    """Print each picture whose Reading differs from its label in this field, then the share read correctly."""
+    wrong = [(path, reading) for path, reading in readings if getattr(reading, field) != label(path)]
     for path, reading in wrong:
-        confidence = f", {100 * reading.confidence:.0f}%" if answer == "prediction" else ""
-        print(f"  {path}: {getattr(reading, answer) or 'nothing'}{confidence}")
-    print(f"{title}: {share(len(readings) - len(wrong), len(readings))}")
-
-
-def report_non_digits(non_digits, digits):
-    accepted = sum(reading.is_digit for _, reading in non_digits)
-    print(f"Non-digits accepted as digits: {share(accepted, len(non_digits))}")
-    if digits:
-        low, high = (np.array([reading.digit_score for _, reading in group]) for group in (non_digits, digits))
-        auc = (high[:, None] > low).mean() + (high[:, None] == low).mean() / 2
-        print(
-            f"  at the threshold that accepts 98% of these digits: {100 * (low >= np.quantile(high, 0.02)).mean():.1f}%"
-        )
-        print(f"  area under the ROC curve, digits against non-digits: {auc:.4f}")
-
-
-def share(count, total):
-    return f"{100 * count / total:.1f}% ({count:,} of {total:,})"
+        confidence = f", {100 * reading.confidence:.0f}%" if field == "prediction" else ""
+        print(f"  {path}: {getattr(reading, field) or 'nothing'}{confidence}")
+    right, total = len(readings) - len(wrong), len(readings)
+    print(f"{title}: {100 * right / total:.1f}% ({right:,} of {total:,})")
 
 
 def measure(args):
@@ -58,20 +43,24 @@ def measure(args):
         [(path, reader.read(path, args.model)) for path in progress(pictures_in(args.folder / name), f"Reading {name}")]
         for name in ("digits", "numbers", "not-digits")
     )
-    if not digits and not numbers and not non_digits:
-        raise UsageError(
-            f"{args.folder}: no pictures in digits/, numbers/ or not-digits/; --help says how to name them"
-        )
+    if not digits + numbers + non_digits:
+        raise UsageError(f"{args.folder}: no pictures in digits/, numbers/ or not-digits/ (see --help)")
     if digits:
-        report_labelled("Digits read correctly", digits, "prediction")
-        accepted = sum(reading.is_digit for _, reading in digits)
-        exact = sum(reading.number == label(path) for path, reading in digits)
-        print(f"  accepted as digits: {share(accepted, len(digits))}")
-        print(f"  read as this one digit and no other: {share(exact, len(digits))}")
+        report("Digits read correctly", digits, "prediction")
+        accepted = np.mean([reading.is_digit for _, reading in digits])
+        exact = np.mean([reading.number == label(path) for path, reading in digits])
+        print(f"  accepted as digits: {100 * accepted:.1f}%; this digit and no other: {100 * exact:.1f}%")
     if numbers:
-        report_labelled("Numbers read without error", numbers, "number")
+        report("Numbers read without error", numbers, "number")
     if non_digits:
-        report_non_digits(non_digits, digits)
+        accepted, total = sum(reading.is_digit for _, reading in non_digits), len(non_digits)
+        print(f"Non-digits accepted as digits: {100 * accepted / total:.1f}% ({accepted:,} of {total:,})")
+    if digits and non_digits:
+        low, high = (np.array([reading.digit_score for _, reading in group]) for group in (non_digits, digits))
+        auc = np.mean(high[:, None] > low) + np.mean(high[:, None] == low) / 2
+        accepted = np.mean(low >= np.quantile(high, 0.02))
+        print(f"  at the threshold that accepts 98% of these digits: {100 * accepted:.1f}%")
+        print(f"  area under the ROC curve, digits against non-digits: {auc:.4f}")
 
 
 def main(argv=None):

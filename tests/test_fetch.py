@@ -94,7 +94,7 @@ def test_train_evaluate_predict_follow(workplace, monkeypatch, capsys):
     assert evaluate.main(flags) == 0
     out = capsys.readouterr().out
     assert "Most confused" in out and "Confusion matrix" not in out  # 26 columns would not fit on a screen
-    Image.fromarray(difficult.scan("7", np.random.default_rng(3))).save("h.png")
+    Image.fromarray(difficult.KINDS["scan"]("7", np.random.default_rng(3))).save("h.png")
     assert predict.main([*flags, "--json", "h.png"]) == 0
     reading = json.loads(capsys.readouterr().out)
     assert reading["prediction"] == "h" and set(reading["probabilities"]) == set("abcdefghijklmnopqrstuvwxyz")

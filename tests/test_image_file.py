@@ -6,29 +6,68 @@ import pytest
 from PIL import Image
 
 from digits.reading.image_file import PictureError, count_pages, open_picture
+from extras.drawing import on_paper
+
+INK = np.pad(np.ones((20, 6)), ((10, 10), (20, 34)))
+BLACK, BLUE = on_paper(INK), on_paper(INK, (250, 250, 240), (20, 20, 90))
 
 
-def damaged_png():
+def in_format(image, format, **options):
     buffer = io.BytesIO()
-    Image.effect_noise((200, 200), 60).save(buffer, "PNG")
-    return buffer.getvalue()[:5000]
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
 
 
-def bomb():
-    """A PNG of a few bytes that claims 60,000×60,000 pixels."""
-    buffer = io.BytesIO()
-    Image.new("L", (1, 1)).save(buffer, "PNG")
-    data = bytearray(buffer.getvalue())
-    data[16:24] = np.array([60_000, 60_000], ">u4").tobytes()
-    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
-    return bytes(data)
+def difference(source, expected):
+    pixels = open_picture(source)[0]
+    assert (pixels.shape, pixels.dtype) == (expected.shape, np.uint8)
+    return abs(pixels.astype(int) - expected).mean()
 
 
-def odd_tiff():
-    """A TIFF of which the first page has no size."""
-    buffer = io.BytesIO()
-    Image.new("L", (30, 20)).save(buffer, "TIFF")
-    return buffer.getvalue().replace(b"\x00\x01\x04\x00", b"\x99\x01\x04\x00", 1)
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "I", "F"])
+def test_any_mode(mode):
+    assert difference(Image.fromarray(BLACK).convert(mode), BLACK) < 1
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+def test_any_format_from_bytes_file_and_path(format, tmp_path):
+    data = in_format(Image.fromarray(BLUE), format)
+    (tmp_path / "picture.bin").write_bytes(data)
+    assert all(difference(source, BLUE) < 4 for source in (data, io.BytesIO(data), tmp_path / "picture.bin"))
+
+
+def test_exif_rotation():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise
+    data = in_format(Image.fromarray(BLUE).rotate(90, expand=True), "JPEG", exif=exif)
+    assert difference(data, BLUE) < 4 and open_picture(data)[2] == (40, 60)
+
+
+def test_arrays_and_transparent_pixels_which_become_paper():
+    black, white = (np.dstack([0 * BLACK + level, 255 - BLACK[..., 0]]) for level in (0, 255))
+    for picture in (BLACK, BLACK[..., 0], BLACK[..., :1], black, Image.fromarray(black).convert("LA")):
+        assert difference(picture, BLACK) == 0
+    assert difference(white, 255 - BLACK) == 0
+    for deep in (BLACK[..., 0] * np.uint16(100), Image.fromarray(BLACK[..., 0] * np.uint16(100)).convert("I")):
+        assert difference(deep, BLACK * (100 / 257)) < 0.5  # of 65535 grey levels, not cut off at 255
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_large_pictures_are_reduced_and_a_pil_image_is_left_as_it_is(format):
+    large = Image.fromarray(BLUE).resize((3000, 3000))
+    data = in_format(large, format)
+    image = Image.open(io.BytesIO(data))
+    for source in (data, image, image):
+        pixels, factor, size = open_picture(source)
+        assert max(pixels.shape) < 2000 and size == (3000, 3000)
+        assert factor == pytest.approx(3000 / max(pixels.shape))
+        assert abs(pixels.astype(int) - large.resize(pixels.shape[:2])).mean() < 4
+    assert image.size == (3000, 3000)
+
+
+BOMB = bytearray(in_format(Image.new("L", (1, 1)), "PNG"))  # claims 60,000×60,000 pixels
+BOMB[16:24] = np.array([60_000, 60_000], ">u4").tobytes()
+BOMB[29:33] = zlib.crc32(BOMB[12:29]).to_bytes(4, "big")
 
 
 @pytest.mark.parametrize(
@@ -36,11 +75,11 @@ def odd_tiff():
     [
         (b"", "empty"),
         (b"some text, and a little more of it", "not a picture"),
-        (damaged_png(), "damaged"),
-        (bomb(), "too many"),
+        (in_format(Image.effect_noise((200, 200), 60), "PNG")[:5000], "damaged"),
+        (BOMB, "too many"),
         (b"\0\0\0\x1cftypheic" + bytes(40), "HEIC"),
         (b"P6 x 3 255 " + bytes(50), "damaged|not a picture"),
-        (odd_tiff(), "damaged|not a picture"),
+        (in_format(Image.new("L", (30, 20)), "TIFF").replace(b"\0\1\4\0", b"\x99\1\4\0", 1), "damaged|not a picture"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", "not a picture"),  # a program
         (bytearray(b"text again, as a bytearray"), "not a picture"),
         (np.zeros((4, 4)), "uint8"),
@@ -77,12 +116,3 @@ def test_pages(tmp_path):
         open_picture(tmp_path / "broken.tif", page=2)
     pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
     assert count_pages(tmp_path / "a.gif") == count_pages(tmp_path / "none.tif") == 1
-
-
-def test_a_pil_image_is_left_as_it_is():
-    buffer = io.BytesIO()
-    Image.new("RGB", (3000, 3000), (250, 250, 240)).save(buffer, "JPEG")
-    image = Image.open(buffer)
-    first, again = (open_picture(image) for _ in range(2))
-    assert image.size == (3000, 3000)
-    assert first[1] == again[1] > 1 and first[2] == (3000, 3000)

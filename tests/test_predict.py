@@ -134,9 +134,9 @@ def save(name, picture):
 
 def test_a_number(with_model, capsys, predicted):
     rng = np.random.default_rng(1)
-    save("number.png", difficult.row("90210", rng))
+    save("number.png", difficult.KINDS["row"]("90210", rng))
     assert re.fullmatch(r"Number: 90210  \(lowest confidence \d+\.\d%\)", last_line(capsys, "number.png"))
-    one, two = predicted("number.png", save("two.png", difficult.two_lines("314159", rng)))
+    one, two = predicted("number.png", save("two.png", difficult.KINDS["two lines"]("314159", rng)))
     assert (one["number"], two["number"]) == ("90210", "314_159")
     assert [digit["digit"] for digit in one["digits"]] == list("90210")
     lefts = [digit["box"][0] for digit in one["digits"]]

@@ -1,7 +1,5 @@
 """The pictures of extras/: samples/, docs/drawn.png, the difficult ones, and labelled folders."""
 
-import re
-
 import numpy as np
 from PIL import Image
 
@@ -22,10 +20,10 @@ def test_samples_are_drawn_as_they_are_shipped(workplace):
 def test_a_labelled_folder(workplace, shipped, capsys):
     rng = np.random.default_rng(6)
     for name, make, text in (
-        ("digits/me/5__1.png", difficult.scan, "5"),
-        ("digits/me/6__1.png", difficult.scan, "6"),
-        ("digits/you/7__1.png", difficult.scan, "8"),  # a wrong label
-        ("numbers/386__1.png", difficult.row, "386"),
+        ("digits/me/5__1.png", difficult.KINDS["scan"], "5"),
+        ("digits/me/6__1.png", difficult.KINDS["scan"], "6"),
+        ("digits/you/7__1.png", difficult.KINDS["scan"], "8"),  # a wrong label
+        ("numbers/386__1.png", difficult.KINDS["row"], "386"),
     ):
         (workplace / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(make(text, rng)).save(name)
@@ -38,14 +36,3 @@ def test_a_labelled_folder(workplace, shipped, capsys):
     assert "Non-digits accepted as digits: 0.0% (0 of 1)" in out
     one_line(capsys, handwriting.main(["nowhere", "--model", str(shipped)]), "nowhere")
     one_line(capsys, handwriting.main(["not-digits", "--model", str(shipped)]), "not-digits")
-
-
-def test_difficult_pictures_are_measured_and_drawn(workplace, shipped, monkeypatch, capsys):
-    monkeypatch.setattr(difficult, "SINGLE", difficult.SINGLE[:2])
-    monkeypatch.setattr(difficult, "NUMBERS", difficult.NUMBERS[:1])
-    monkeypatch.setattr(difficult, "GALLERY", difficult.GALLERY[:2])
-    assert difficult.main(["--count", "1", "--model", str(shipped)]) == 0
-    assert re.match(r"Read correctly: \d+\.\d% \(\d+ of 3\)", capsys.readouterr().out.splitlines()[-1])
-    (workplace / "docs").mkdir()
-    assert difficult.main(["--gallery", "--model", str(shipped)]) == 0
-    assert Image.open(workplace / "docs" / "difficulties.png").width > 1000

@@ -23,10 +23,10 @@ def test_ray_reads_a_folder(workplace):
     for name in ("digits", "mnist_cnn.keras", "mnist_cnn.json"):
         (workplace / name).symlink_to(PROJECT / name)
     (workplace / "scans").mkdir()
-    for place, (image, label) in enumerate(zip(*strokes.draw(30, seed=5), strict=True)):
-        Image.fromarray(image[..., 0]).save(f"scans/{label}_{place}.png")
+    for index, (image, label) in enumerate(zip(*strokes.draw(30, seed=5), strict=True)):
+        Image.fromarray(image[..., 0]).save(f"scans/{label}_{index}.png")
     (workplace / "scans" / "bad.png").write_text("no picture")
-    # A short path, since those of Ray's sockets have at most 107 letters; memory for a small machine.
+    # A short path, since those of Ray's sockets have at most 107 characters; memory for a small machine.
     environment = os.environ | {"RAY_TMPDIR": "/tmp", "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "200000000"}
     command = [sys.executable, "read_with_ray.py", "scans", "answers"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
@@ -35,5 +35,5 @@ def test_ray_reads_a_folder(workplace):
     assert len(rows) == 31
     bad = [row for row in rows if row["error"]]
     assert [os.path.basename(row["path"]) for row in bad] == ["bad.png"]
-    right = sum(os.path.basename(row["path"])[0] == row["prediction"] for row in rows)
-    assert right >= 28
+    correct = sum(os.path.basename(row["path"])[0] == row["prediction"] for row in rows)
+    assert correct >= 28

@@ -1,6 +1,6 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
-const paper = $("paper"), pen = paper.getContext("2d"), boxes = $("boxes").getContext("2d");
+const paper = $("paper"), sheet = paper.getContext("2d"), overlay = $("boxes").getContext("2d");
 const SEND_DELAY = 50;  // ms after a change until the drawing is sent
 const HEALTH_INTERVAL = 1000;  // ms between checks of the server
 const ANSWER_TIMEOUT = 30_000;  // ms until a request is given up
@@ -11,51 +11,51 @@ const classes = JSON.parse(document.body.dataset.classes || "[]");  // the names
 const digitsOnly = classes.every((name) => /^\d+$/.test(name));
 let strokes = [], picture = null;  // what is on the sheet: strokes, or a picture {bitmap, bytes, x, y, scale}
 let undoStack = [];  // earlier states of the sheet, [strokes, picture]
-let pointer = null, drawing = null;  // which mouse, pen or finger draws, and its stroke
-let cursor = null, writing = null;  // the pen of the keyboard: where it is, and its stroke while it is down
-let digitBoxes = [];  // boxes over the digits of a number: [digit, x, y, width, height]
+let pointer = null, pointerStroke = null;  // id of the mouse, pen or finger that draws, and its stroke
+let cursor = null, keyboardStroke = null;  // the pen that the arrow keys move: its position, and its stroke while it is down
+let digitBoxes = [];  // around the digits of a number: [digit, x, y, width, height]
 let version = 0, request = null, timer = null, serverGone = false, programEnded = false;
 
 // The sheet
 
 function redraw() {
-  pen.fillStyle = "#fff";
-  pen.fillRect(0, 0, paper.width, paper.height);
+  sheet.fillStyle = "#fff";
+  sheet.fillRect(0, 0, paper.width, paper.height);
   if (picture?.bitmap) {
     const {bitmap, x, y, scale} = picture;
-    pen.drawImage(bitmap, x, y, bitmap.width * scale, bitmap.height * scale);
+    sheet.drawImage(bitmap, x, y, bitmap.width * scale, bitmap.height * scale);
   }
-  pen.strokeStyle = pen.fillStyle = "#111";
-  pen.lineCap = pen.lineJoin = "round";
+  sheet.strokeStyle = sheet.fillStyle = "#111";
+  sheet.lineCap = sheet.lineJoin = "round";
   for (const stroke of strokes) {
-    pen.lineWidth = stroke.width;
-    pen.beginPath();
-    stroke.points.forEach(([x, y], index) => index ? pen.lineTo(x, y) : pen.moveTo(x, y));
-    if (stroke.points.length === 1) pen.lineTo(stroke.points[0][0] + 0.01, stroke.points[0][1]);
-    pen.stroke();
+    sheet.lineWidth = stroke.width;
+    sheet.beginPath();
+    stroke.points.forEach(([x, y], index) => index ? sheet.lineTo(x, y) : sheet.moveTo(x, y));
+    if (stroke.points.length === 1) sheet.lineTo(stroke.points[0][0] + 0.01, stroke.points[0][1]);
+    sheet.stroke();
   }
 }
 
-function changed() {
+function sheetChanged() {
   version += 1;
   digitBoxes = [];
-  if (!serverGone && !programEnded) $("trouble").textContent = "";
+  if (!serverGone && !programEnded) $("notice").textContent = "";
   redraw();
   drawOverlay();
-  if (empty()) show(null);
-  else timer ??= setTimeout(ask, SEND_DELAY);
+  if (isEmpty()) showReading(null);
+  else timer ??= setTimeout(predict, SEND_DELAY);
 }
 
-const empty = () => !strokes.length && !picture;
+const isEmpty = () => !strokes.length && !picture;
 
 function replace(newStrokes, newPicture) {
   undoStack.push([strokes, picture]);
   [strokes, picture] = [newStrokes, newPicture];
-  drawing = writing = null;
-  request?.abort();  // its answer is no longer wanted
+  pointerStroke = keyboardStroke = null;
+  request?.abort();  // its answer would be about the old drawing
 }
 
-function start(point) {
+function startStroke(point) {
   const stroke = {width: Number($("width").value), points: [point]};
   if (picture) replace([stroke], null);
   else {
@@ -65,32 +65,32 @@ function start(point) {
   return stroke;
 }
 
-function clear() {
-  if (empty()) return;
+function clearSheet() {
+  if (isEmpty()) return;
   replace([], null);
-  changed();
+  sheetChanged();
 }
 
 function undo() {
   if (!undoStack.length) return;
   [strokes, picture] = undoStack.pop();
-  drawing = writing = null;
-  changed();
+  pointerStroke = keyboardStroke = null;
+  sheetChanged();
 }
 
-async function open(file) {
-  const mine = ++version;
-  const [bytes, bitmap] = await Promise.all([file.arrayBuffer(), createImageBitmap(file)].map((one) => one.catch(() => null)));
-  if (version !== mine) return;  // something else was drawn or opened meanwhile
-  const [width, height] = [bitmap?.width ?? 1, bitmap?.height ?? 1];  // what cannot be shown may be read all the same
+async function openPicture(file) {
+  const opened = ++version;
+  const [bytes, bitmap] = await Promise.all([file.arrayBuffer(), createImageBitmap(file)].map((promise) => promise.catch(() => null)));
+  if (version !== opened) return;  // something else was drawn or opened meanwhile
+  const [width, height] = [bitmap?.width ?? 1, bitmap?.height ?? 1];  // the server reads more formats than the browser shows
   const scale = Math.min(paper.width / width, paper.height / height);
   replace([], {bitmap, bytes, scale, x: (paper.width - width * scale) / 2, y: (paper.height - height * scale) / 2});
-  changed();
+  sheetChanged();
 }
 
 // Mouse, pen, finger and keyboard
 
-function positionOf(event) {
+function positionOnSheet(event) {
   const area = paper.getBoundingClientRect();
   return [(event.clientX - area.left) * paper.width / area.width, (event.clientY - area.top) * paper.height / area.height];
 }
@@ -98,20 +98,20 @@ function positionOf(event) {
 paper.addEventListener("pointerdown", (event) => {
   if (event.button || (pointer !== null && event.pointerId !== pointer)) return;
   pointer = event.pointerId;
-  cursor = writing = null;
-  drawing = start(positionOf(event));
+  cursor = keyboardStroke = null;
+  pointerStroke = startStroke(positionOnSheet(event));
   paper.setPointerCapture(pointer);
-  changed();
+  sheetChanged();
 });
 paper.addEventListener("pointermove", (event) => {
-  if (!event.buttons) pointer = drawing = null;  // it was lifted elsewhere
-  if (event.pointerId !== pointer || !drawing) return;
+  if (!event.buttons) pointer = pointerStroke = null;  // it was lifted elsewhere
+  if (event.pointerId !== pointer || !pointerStroke) return;
   const events = event.getCoalescedEvents?.() ?? [];
-  for (const one of events.length ? events : [event]) drawing.points.push(positionOf(one));
-  changed();
+  for (const position of (events.length ? events : [event]).map(positionOnSheet)) pointerStroke.points.push(position);
+  sheetChanged();
 });
 paper.addEventListener("lostpointercapture", (event) => {
-  if (event.pointerId === pointer) pointer = drawing = null;
+  if (event.pointerId === pointer) pointer = pointerStroke = null;
 });
 
 paper.addEventListener("keydown", (event) => {
@@ -120,17 +120,17 @@ paper.addEventListener("keydown", (event) => {
   event.preventDefault();
   cursor ??= [400, 300];
   if (step) cursor = [Math.min(785, Math.max(15, cursor[0] + step[0])), Math.min(585, Math.max(15, cursor[1] + step[1]))];
-  if (!step) writing = writing ? null : start(cursor);
-  else if (writing) writing.points.push(cursor);
-  if (writing) changed();
+  if (!step) keyboardStroke = keyboardStroke ? null : startStroke(cursor);
+  else if (keyboardStroke) keyboardStroke.points.push(cursor);
+  if (keyboardStroke) sheetChanged();
   else drawOverlay();
 });
 paper.addEventListener("blur", () => {
-  cursor = writing = null;
+  cursor = keyboardStroke = null;
   drawOverlay();
 });
 
-// Asking the server
+// Requests to the server
 
 function drawingAsPng() {
   const small = document.createElement("canvas");
@@ -142,29 +142,29 @@ function drawingAsPng() {
   return Uint8Array.from(atob(png), (letter) => letter.charCodeAt(0));
 }
 
-async function ask() {
+async function predict() {
   clearTimeout(timer);
   timer = null;
   if (serverGone) return reportServerGone();
-  if (programEnded || request || empty()) return;
-  const asked = version, source = picture;
+  if (programEnded || request || isEmpty()) return;
+  const sent = version, source = picture;
   if (source && !source.bytes) return showError("the file cannot be read");
   if (source?.bytes.byteLength > MAX_BYTES) return showError("a picture may have at most 10 MB");
   let wait = 0;
   request = new AbortController();
-  const limit = setTimeout(() => request.abort(), ANSWER_TIMEOUT);
+  const timeout = setTimeout(() => request.abort(), ANSWER_TIMEOUT);
   try {
     const body = source ? source.bytes : drawingAsPng(), headers = {"Content-Type": "application/octet-stream"};
     const answer = await fetch("predict?image=true", {method: "POST", body, headers, signal: request.signal});
     const content = await answer.json();
-    if (asked === version) answer.ok ? show(content, source) : showError(content.error);
+    if (sent === version) answer.ok ? showReading(content, source) : showError(content.error);
     if (answer.status === 503) wait = 500;
   } catch {
-    if (asked === version) (await serverAnswers()) ? showError("the answer did not come") : reportServerGone();
+    if (sent === version) (await serverAnswers()) ? showError("the answer did not come") : reportServerGone();
   }
-  clearTimeout(limit);
+  clearTimeout(timeout);
   request = null;
-  if (wait || asked !== version) timer ??= setTimeout(ask, wait);
+  if (wait || sent !== version) timer ??= setTimeout(predict, wait);
 }
 
 async function serverAnswers() {
@@ -173,30 +173,30 @@ async function serverAnswers() {
 
 async function checkServer() {
   if (programEnded || document.hidden) return;
-  const there = await serverAnswers();
-  if (there !== serverGone) return;  // nothing new
-  if (!there) return reportServerGone();
+  const reachable = await serverAnswers();
+  if (reachable !== serverGone) return;  // as before
+  if (!reachable) return reportServerGone();
   serverGone = false;
-  $("trouble").textContent = "";
-  empty() ? show(null) : ask();
+  $("notice").textContent = "";
+  isEmpty() ? showReading(null) : predict();
 }
 
 function reportServerGone() {
   if (programEnded) return;
-  show(null);
-  if (!empty()) say("No answer");
+  showReading(null);
+  if (!isEmpty()) showAnswer("No answer");
   if (serverGone) return;
   serverGone = true;
-  $("trouble").textContent = "The server is gone. Start it again with python draw.py: this page goes on by itself.";
+  $("notice").textContent = "The server is gone. Start it again with python draw.py: this page goes on by itself.";
 }
 
 async function quit() {
   try {
     const answer = await fetch("quit", {method: "POST"});
-    if (!answer.ok) return void ($("trouble").textContent = (await answer.json()).error);
+    if (!answer.ok) return void ($("notice").textContent = (await answer.json()).error);
     programEnded = true;
-    $("trouble").className = "calm";
-    $("trouble").textContent = "The program has ended. This tab can be closed.";
+    $("notice").className = "calm";
+    $("notice").textContent = "The program has ended. This tab can be closed.";
   } catch {
     reportServerGone();
   }
@@ -204,7 +204,7 @@ async function quit() {
 
 // Showing the answer
 
-function say(answer, detail = "", words = true) {
+function showAnswer(answer, detail = "", words = true) {
   if ($("answer").textContent !== answer) $("answer").textContent = answer;
   $("answer").classList.toggle("words", words);
   if ($("detail").textContent !== detail) $("detail").textContent = detail;
@@ -212,7 +212,7 @@ function say(answer, detail = "", words = true) {
 
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
-function bar(name, share, best, found) {
+function makeBar(name, share, best, found) {
   const row = document.createElement("li");
   row.innerHTML = '<span></span><span class="bar"><i></i></span><span class="share"></span>';
   row.firstChild.textContent = name;
@@ -222,26 +222,26 @@ function bar(name, share, best, found) {
   return row;
 }
 
-function show(reading, source) {
+function showReading(reading, source) {
   const found = reading?.prediction != null, digits = reading?.digits ?? [];
   const shares = classes.map((name) => [name, reading?.probabilities[name] ?? 0]);
-  if (shares.length > MAX_BARS) shares.sort((one, other) => other[1] - one[1]).splice(MAX_BARS);
-  $("bars").replaceChildren(...shares.map(([name, share]) => bar(name, share, found && name === reading.prediction, found)));
+  if (shares.length > MAX_BARS) shares.sort((a, b) => b[1] - a[1]).splice(MAX_BARS);
+  $("bars").replaceChildren(...shares.map(([name, share]) => makeBar(name, share, found && name === reading.prediction, found)));
   showSeen(found ? reading.image : null);
-  digitBoxes = digits.length > 1 && source?.bitmap !== null ? digits.map((one) => boxOnSheet(one, source)) : [];
+  digitBoxes = digits.length > 1 && source?.bitmap !== null ? digits.map((digit) => boxOnSheet(digit, source)) : [];
   drawOverlay();
-  if (!reading) say(digitsOnly ? "Draw a digit" : "Draw");
-  else if (!found) say(digitsOnly ? "No digit found" : "Nothing found");
+  if (!reading) showAnswer(digitsOnly ? "Draw a digit" : "Draw");
+  else if (!found) showAnswer(digitsOnly ? "No digit found" : "Nothing found");
   else if (digits.length > 1) {
-    const lowest = Math.min(...digits.map((one) => one.confidence));
-    say(reading.number.replaceAll("_", " / "), `lowest confidence ${percent(lowest)}`, false);
-  } else if (!reading.is_digit) say(digitsOnly ? "Not a digit" : "None of the classes", `looks most like ${reading.prediction}, ${percent(reading.confidence)}`);
-  else say(reading.prediction, `${percent(reading.confidence)} sure`, false);
+    const lowest = Math.min(...digits.map((digit) => digit.confidence));
+    showAnswer(reading.number.replaceAll("_", " / "), `lowest confidence ${percent(lowest)}`, false);
+  } else if (!reading.is_digit) showAnswer(digitsOnly ? "Not a digit" : "None of the classes", `looks most like ${reading.prediction}, ${percent(reading.confidence)}`);
+  else showAnswer(reading.prediction, `${percent(reading.confidence)} sure`, false);
 }
 
 function showError(reason) {
-  show(null);
-  say("Not read", reason);
+  showReading(null);
+  showAnswer("Not read", reason);
 }
 
 function showSeen(image) {
@@ -261,58 +261,58 @@ function boxOnSheet({digit, box}, source) {
 }
 
 function drawOverlay() {
-  boxes.clearRect(0, 0, paper.width, paper.height);
-  boxes.strokeStyle = boxes.fillStyle = "#1d5fd1";
-  boxes.lineWidth = 3;
-  boxes.font = "bold 26px system-ui, sans-serif";
+  overlay.clearRect(0, 0, paper.width, paper.height);
+  overlay.strokeStyle = overlay.fillStyle = "#1d5fd1";
+  overlay.lineWidth = 3;
+  overlay.font = "bold 26px system-ui, sans-serif";
   for (const [digit, x, y, width, height] of digitBoxes) {
-    boxes.strokeRect(x, y, width, height);
-    boxes.fillText(digit, x, Math.max(24, y - 6));
+    overlay.strokeRect(x, y, width, height);
+    overlay.fillText(digit, x, Math.max(24, y - 6));
   }
-  if (empty() && !cursor) {
-    boxes.fillStyle = "#767d8a";
-    boxes.textAlign = "center";
-    boxes.fillText("Draw here", paper.width / 2, paper.height / 2);
-    boxes.textAlign = "start";
+  if (isEmpty() && !cursor) {
+    overlay.fillStyle = "#767d8a";
+    overlay.textAlign = "center";
+    overlay.fillText("Draw here", paper.width / 2, paper.height / 2);
+    overlay.textAlign = "start";
   }
   if (!cursor) return;
-  boxes.strokeStyle = writing ? "#c22" : "#888";
-  boxes.beginPath();
-  boxes.arc(...cursor, 14, 0, 7);
-  boxes.stroke();
+  overlay.strokeStyle = keyboardStroke ? "#c22" : "#888";
+  overlay.beginPath();
+  overlay.arc(...cursor, 14, 0, 7);
+  overlay.stroke();
 }
 
 // Controls
 
 $("undo").onclick = undo;
-$("clear").onclick = clear;
-$("predict").onclick = ask;
-$("file").onchange = () => { if ($("file").files[0]) open($("file").files[0]); $("file").value = ""; };
+$("clear").onclick = clearSheet;
+$("predict").onclick = predict;
+$("file").onchange = () => { if ($("file").files[0]) openPicture($("file").files[0]); $("file").value = ""; };
 addEventListener("keydown", (event) => {
   if (event.altKey || event.target.matches("input[type=text], textarea")) return;
   if ((event.ctrlKey || event.metaKey) && event.key === "z") { event.preventDefault(); return undo(); }
   if (event.ctrlKey || event.metaKey || event.repeat) return;
-  ({p: ask, c: clear, u: undo, q: quit})[event.key.toLowerCase()]?.();
+  ({p: predict, c: clearSheet, u: undo, q: quit})[event.key.toLowerCase()]?.();
 });
 addEventListener("paste", (event) => {
-  const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
-  if (file) open(file);
+  const file = [...event.clipboardData.files].find((item) => item.type.startsWith("image/"));
+  if (file) openPicture(file);
 });
 addEventListener("dragover", (event) => { event.preventDefault(); $("sheet").classList.add("over"); });
 addEventListener("dragleave", () => $("sheet").classList.remove("over"));
 addEventListener("drop", (event) => {
   event.preventDefault();
   $("sheet").classList.remove("over");
-  if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
+  if (event.dataTransfer.files[0]) openPicture(event.dataTransfer.files[0]);
 });
-$("ends").hidden = !["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);  // it is refused elsewhere
+$("quit-hint").hidden = !["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);  // the service refuses it elsewhere
 if (!digitsOnly) {
   $("title").textContent = document.title = "Draw, and see what is read";
-  const some = classes.length > MAX_BARS ? `, the ${MAX_BARS} likeliest of ${classes.length}` : "";
-  $("bars-title").textContent = `Probabilities${some}`;
+  const shown = classes.length > MAX_BARS ? `, the ${MAX_BARS} likeliest of ${classes.length}` : "";
+  $("bars-title").textContent = `Probabilities${shown}`;
   $("seen").ariaLabel = "28 by 28 pixels";
 }
 const longest = Math.max(...classes.map((name) => name.length));
 $("bars").style.setProperty("--name", `${Math.max(1.2, 0.62 * longest)}em`);
 setInterval(checkServer, HEALTH_INTERVAL);
-changed();
+sheetChanged();
