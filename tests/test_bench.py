@@ -31,6 +31,7 @@ def test_rows_of_all_parts_are_kept_if_the_last_one_fails(project, monkeypatch, 
     monkeypatch.setattr(bench, "run_service", Mock(side_effect=RunError("no service")))
     monkeypatch.setattr("digits.training.fit", Mock(return_value=[{"seconds": 9.0}, {"seconds": 2.0}]))
     monkeypatch.setattr("keras.Model.fit", Mock())
+    monkeypatch.setattr("digits.metrics.predict", Mock())
     monkeypatch.setattr("digits.metrics.evaluate", Mock(return_value={"accuracy": 0.991}))
     monkeypatch.setattr(bench_training, "MAX_EPOCHS", 2)
     monkeypatch.setattr(bench, "PICTURES", 3)
