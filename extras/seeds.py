@@ -7,89 +7,71 @@
 Prints the machine, the versions and a Markdown table; ± is the standard deviation over the seeds 0, 1, 2, ...
 """
 
-import dataclasses
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
 import train
-from digits import model
-from digits.cli import Parser, UsageError, number, option, run
+from digits import model, plots
+from digits.cli import Parser, flag, number, run
 from digits.data import sources
 from extras.bench import machine, print_row
 
 FIGURE = Path("docs/sizes.png")
 SIZES = ([7, 14, 28], [11, 22, 44], [16, 32, 64], [22, 44, 88], [27, 54, 108], [32, 64, 128])  # filters of cnn
-COLUMNS = ("n", "validation, %", "test, %", "training, s")
 
 
-@dataclasses.dataclass
-class Settings(train.Settings):
-    """Those of train.py, and two of its own."""
-
-    repeats: int = option(3, "number of seeds", number(int, least=1, most=100), recorded=False)
-    sizes: bool = option(False, f"cnn in several sizes, with the figure {FIGURE}", recorded=False)
-
-    def __post_init__(self):
-        for name in ("seed", "model", "resume", *["filters"] * self.sizes):
-            if getattr(self, name):
-                raise UsageError(f"--{name}: does not apply here, where several networks are trained from the start")
-        if self.sizes and self.no_test:
-            raise UsageError("--sizes: its figure is of test errors; leave --no-test out")
-        super().__post_init__()
-
-
-def train_seeds(settings, **changes):
-    """The descriptions of the models that train.py makes with the seeds 0 … repeats - 1."""
-    descriptions = []
+def train_seeds(flags, repeats):
+    """The descriptions of the models that train.py makes with the seeds 0 … repeats - 1. flags: for train.Settings."""
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(settings.repeats):
-            own = {field.name: getattr(settings, field.name) for field in dataclasses.fields(train.Settings)}
-            own |= {"seed": seed, "model": Path(folder) / "model.keras"} | changes
-            descriptions.append(train.train(train.Settings(**own)))
-    return descriptions
+        path = Path(folder) / "model.keras"
+        return [train.train(train.Settings(**flags, seed=seed, model=path)) for seed in range(repeats)]
 
 
-def cells(descriptions):
-    scores = [[one["accuracy"][split] for one in descriptions] for split in ("validation", "test")]
-    accuracies = ["–" if None in split else mean_and_deviation([100 * one for one in split]) for split in scores]
-    return len(descriptions), *accuracies, mean_and_deviation([one["seconds"] for one in descriptions])
+def count_parameters(description):
+    s = description["settings"]
+    network = model.build(s["network"], len(description["classes"]), filters=s["filters"], kernel_size=s["kernel_size"])
+    return network.count_params()
 
 
-def mean_and_deviation(values):
-    return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
+def mean_and_deviation(values, scale=1):
+    if None in values:  # no images to validate or to test
+        return "–"
+    deviation = f" ± {scale * statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{scale * statistics.mean(values):.2f}{deviation}"
 
 
-def measure(settings):
+def measure(flags, repeats, sizes):
+    flags = flags | {"data": sources.make_available(train.Settings(**flags).data)}  # a wrong flag is reported first
     print(machine(), flush=True)
-    settings.data = sources.make_available(settings.data)
-    if settings.sizes:
-        return measure_sizes(settings)
-    descriptions = train_seeds(settings)
-    flags = " ".join(sys.argv[1:])
-    print_row("train.py", *COLUMNS)
-    print_row(*["---"] * 5)
-    print_row(f"`train.py {flags}`", *cells(descriptions))
-
-
-def measure_sizes(settings):
-    """Train networks of several sizes; print their table and draw FIGURE."""
-    rows, errors = [], {}
-    for filters in SIZES:
-        descriptions = train_seeds(settings, filters=filters)
-        parameters = model.build("cnn", len(descriptions[0]["classes"]), filters=filters).count_params()
-        errors[parameters] = [100 * (1 - one["accuracy"]["test"]) for one in descriptions]
-        rows.append((f"`--filters {','.join(map(str, filters))}`", f"{parameters:,}", *cells(descriptions)))
-    for row in (("cnn with", "parameters", *COLUMNS), ["---"] * 6, *rows):
-        print_row(*row)
-    from digits import plots
-
-    plots.save(plots.sizes(errors), FIGURE)
+    variants = [flags | {"filters": filters} for filters in SIZES] if sizes else [flags]
+    runs = [train_seeds(variant, repeats) for variant in variants]
+    print_row("settings", "parameters", "n", "validation, %", "test, %", "training, s")
+    print_row(*["---"] * 6)
+    errors = {}
+    for variant, descriptions in zip(variants, runs, strict=True):
+        parameters, settings = count_parameters(descriptions[0]), [f"{name} {value}" for name, value in variant.items()]
+        validation, test = ([one["accuracy"][split] for one in descriptions] for split in ("validation", "test"))
+        seconds = mean_and_deviation([one["seconds"] for one in descriptions])
+        scores = mean_and_deviation(validation, 100), mean_and_deviation(test, 100)
+        print_row(", ".join(settings), f"{parameters:,}", repeats, *scores, seconds)
+        if sizes:
+            errors[parameters] = [100 - 100 * accuracy for accuracy in test]
+    if sizes:
+        plots.save(plots.sizes(errors), FIGURE)
 
 
 def main(argv=None):
-    return run(measure, Parser(__doc__, Settings).settings(argv))
+    parser = Parser(__doc__, train.Settings)
+    parser.add_argument("--repeats", type=number(int, least=1, most=100), default=3, help="seeds (default: 3)")
+    parser.add_argument("--sizes", action="store_true", help=f"cnn in several sizes, with the figure {FIGURE}")
+    flags = vars(parser.parse_args(argv))
+    repeats, sizes = flags.pop("repeats"), flags.pop("sizes")
+    for name in ("seed", "model", "resume", *["network", "filters", "no_test"] * sizes):
+        if name in flags:
+            parser.error(f"{flag(name)}: cannot be given with {'--sizes' if sizes else 'several seeds'}; leave it out")
+    return run(measure, flags, repeats, sizes)
 
 
 if __name__ == "__main__":
