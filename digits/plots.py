@@ -187,6 +187,30 @@ def sizes(errors):
     return figure
 
 
+def tuning(trials, importances):
+    """Validation error by trial, parameters and seconds, and the importance of each parameter, 0-1.
+
+    trials: of an Optuna study, finished, in order, as extras/tune.py makes them. importances: {name: share}, or empty.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    errors = [max(100 * (1 - trial.value), 0.01) for trial in trials]
+    numbers = [trial.number for trial in trials]
+    axes[0, 0].step(numbers, np.minimum.accumulate(errors), "tab:orange", where="post", label="best so far")
+    axes[0, 0].legend()
+    axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
+    for axis, label in ((axes[0, 0], "trial"), (axes[1, 0], "parameters"), (axes[1, 1], "seconds")):
+        axis.plot(numbers if label == "trial" else [trial.user_attrs[label] for trial in trials], errors, ".")
+        axis.set(xlabel=label, yscale="log", ylabel="validation error, %")
+        label_plainly(axis.yaxis)
+        axis.grid(alpha=0.3)
+        if label != "trial":
+            axis.set_xscale("log")
+            label_plainly(axis.xaxis)
+    axes[0, 1].barh(list(importances)[::-1], list(importances.values())[::-1])
+    axes[0, 1].set_title("Importance (PED-ANOVA)" if importances else "Importance: too few finished trials")
+    return figure
+
+
 def label_plainly(axis):
     """Label a logarithmic axis, such as axes.xaxis, with numbers as people write them: 500, 1,000, 2,000."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
