@@ -4,11 +4,12 @@ MNIST_DIR names a folder with MNIST's four IDX files, HANDWRITING_DIR one with d
 the tests that need them are skipped where they are not set.
 """
 
+import contextlib
+import functools
 import os
 import shutil
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -19,7 +20,7 @@ matplotlib.use("agg")
 
 import draw
 import train
-from digits.data import mnist, strokes
+from digits.data import mnist, sources, strokes
 from digits.data.folders import write_png_folder
 from extras import export, fetch
 
@@ -105,7 +106,7 @@ def shipped():
     return PROJECT / "mnist_cnn.keras"
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(app, port=0):
     """Run a service in a thread; yield its port."""
     import uvicorn
@@ -133,14 +134,31 @@ def service_port(shipped):
         yield port
 
 
+EXPORTS = {  # flags of extras/export.py, what it makes of m.keras, and the packages that a test needs
+    "tflite": (["--to", "litert"], "m.tflite", ["ai_edge_litert"]),
+    "int8": (["--to", "litert", "--int8"], "m_int8.tflite", ["ai_edge_litert"]),
+    "onnx": (["--to", "onnx"], "m.onnx", ["onnx", "tf2onnx", "onnxruntime"]),
+    "saved_model": (["--to", "saved_model"], "m_saved_model", []),
+}
+
+
 @pytest.fixture(scope="session")
 def exported(shipped, tmp_path_factory):
-    """The shipped model in every form, {"tflite" …: path}; each away from the .json of the Keras model."""
-    folder, alone = tmp_path_factory.mktemp("with_json"), tmp_path_factory.mktemp("exported")
-    for suffix in (".keras", ".json"):
-        shutil.copy(shipped.with_suffix(suffix), folder / f"m{suffix}")
-    names = {"tflite": "m.tflite", "int8.tflite": "m_int8.tflite", "onnx": "m.onnx", "saved_model": "m_saved_model"}
-    for flags in (["litert"], ["litert", "--int8"], ["onnx"], ["saved_model"]):
-        assert export.main(["--model", str(folder / "m.keras"), "--data", "drawn", "--to", *flags]) == 0
-    assert {path.name for path in folder.iterdir()} == {"m.keras", "m.json", *names.values()}
-    return {kind: (folder / name).rename(alone / name) for kind, name in names.items()}
+    """A function from a key of EXPORTS to the path of the shipped model in that form, without the .json beside it."""
+
+    @functools.cache
+    def path_of(kind):
+        flags, name, packages = EXPORTS[kind]
+        for package in packages:
+            pytest.importorskip(package, reason="pip install -r extras/requirements-export.txt")
+        folder = tmp_path_factory.mktemp(kind)
+        for suffix in (".keras", ".json"):
+            shutil.copy(shipped.with_suffix(suffix), folder / f"m{suffix}")
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(None):
+            patch.setattr(sources, "DRAWN", {"train": (500, 1), "test": (1000, 2)})
+            assert export.main(["--model", str(folder / "m.keras"), "--data", "drawn", *flags]) == 0
+        assert sorted(path.name for path in folder.iterdir()) == sorted(["m.keras", "m.json", name])
+        (folder / "m.json").unlink()
+        return folder / name
+
+    return path_of

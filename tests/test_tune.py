@@ -26,6 +26,10 @@ def states(name):
     return [trial.state.name for trial in study_of(name).trials]
 
 
+def settings_of(parameters, epochs):
+    return tune.suggest_settings(optuna.trial.FixedTrial(parameters), epochs)
+
+
 def test_the_command_at_the_end_repeats_the_best_trial(drawn_folder, workplace, capsys):
     """Also where the name of the data has a space."""
     (workplace / "my data").mkdir()
@@ -33,35 +37,35 @@ def test_the_command_at_the_end_repeats_the_best_trial(drawn_folder, workplace, 
     assert tune.main(["--data", "my data/small", "--epochs", "1", "--trials", "1"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    best = tune.finished_trials(study_of("small, 1 epochs"))[0]
+    best = study_of("small, 1 epochs").best_trial
     assert out.splitlines()[-1].startswith(f"Best val_accuracy: {100 * best.value:.2f}% (")
-    assert len([line for line in out.splitlines() if line.startswith("trial ") and " min left" in line]) == 1
+    assert len([line for line in out.splitlines() if line.startswith("trial ")]) == 1
     (command,) = re.findall(r"^python train\.py (.*)$", out, re.MULTILINE)
     assert train.main([*shlex.split(command), "--no-test"]) == 0
     about = json.loads((workplace / "tuned.json").read_text())
     assert about["history"][-1]["val_accuracy"] == best.value
-    assert about["settings"]["filters"] == [int(count) for count in best.user_attrs["flags"]["--filters"].split(",")]
+    assert "--filters " + ",".join(map(str, about["settings"]["filters"])) in best.user_attrs["flags"]
     assert Image.open("tuning.png").width > 1000
 
 
 def test_the_first_trial_is_plain_train():
-    changes = tune.suggest(optuna.trial.FixedTrial(tune.default_parameters(4)), 4)
-    expected, found = train.Settings(epochs=4).recorded(), train.Settings(**changes).recorded()
+    found = settings_of(tune.default_parameters(4), 4).recorded()
+    expected = train.Settings(epochs=4).recorded()
     approximate = {"learning_rate": pytest.approx(expected["learning_rate"], rel=0.01)}
     approximate |= {"augment": pytest.approx(expected["augment"], abs=0.01)}
     assert found == expected | approximate
 
 
 def test_the_first_trial_stays_within_the_ranges(monkeypatch):
-    monkeypatch.setattr(tune, "BATCH_SIZE", (96, 512))
+    monkeypatch.setitem(tune.RANGES, "batch_size", [96, 512])
     first = tune.default_parameters(1000)
-    assert first["batch size"] == 96 and first["learning rate"] == tune.LEARNING_RATE[0]
+    assert first["batch_size"] == 96 and first["learning_rate"] == tune.RANGES["learning_rate"][0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tune.suggest(optuna.trial.FixedTrial(first), 1000)
+        settings_of(first, 1000)
 
 
-def fake_fit(network, training_set, validation_set, settings, resume, on_epoch, quiet):
+def fake_fit(network, training_set, validation_set, settings, on_epoch, quiet):
     """A training that takes no time: the accuracy follows from dropout and epoch alone."""
     history = []
     for epoch in range(settings.epochs):
@@ -81,21 +85,21 @@ def test_a_trial_that_falls_behind_is_ended_early(no_fit, drawn_folder, capsys):
     flags = ["--data", str(drawn_folder), "--most-parameters", "60000"]
     assert tune.main([*flags, "--trials", "1"]) == 0
     out = capsys.readouterr().out
-    assert "left out      94,538 parameters" in out and "No trial of the study" in out
+    assert "too large       94,538 parameters" in out and "No trial of the study" in out
     study = study_of("small, 4 epochs")
-    small = {**tune.default_parameters(4), "first filters": 8}
+    small = {**tune.default_parameters(4), "first_filters": 8}
     for tenths in (1, 0, 3, 2, 3, 4, 2, 1, 5):  # the last one when there are enough to compare with
         study.enqueue_trial({**small, "dropout": tenths / 10})
     assert tune.main([*flags, "--trials", "9"]) == 0
     assert states("small, 4 epochs") == ["PRUNED", *8 * ["COMPLETE"], "PRUNED"]
     assert len(study_of("small, 4 epochs").trials[-1].intermediate_values) == 2
     out = capsys.readouterr().out
-    assert "ended early    6,362 parameters" in out and "best 93.00% (trial 2)" in out
-    table = [line.split() for line in out.split("val_accuracy", 1)[1].splitlines()[1:9]]
-    assert [row[0] for row in table] == [str(rank) for rank in range(1, 9)]
-    assert [row[4] for row in table] == ["2", "1", "8", "4", "7", "3", "5", "6"]
+    assert "stopped early    6,362 parameters" in out
+    table = out.partition("The best of 8 finished trials, of 10 started:\n")[2].splitlines()[:8]
+    assert table[0].startswith("93.00%      6,362 parameters      4 s  trial   2  --epochs 4 --filters 8,")
+    assert [line.split()[6] for line in table] == ["2", "1", "8", "4", "7", "3", "5", "6"]
     assert tune.main([*flags, "--minutes", "0"]) == 0  # shows them again
-    assert "The best of 8 finished trials, of 10 begun" in capsys.readouterr().out
+    assert "The best of 8 finished trials, of 10 started" in capsys.readouterr().out
 
 
 def test_interrupted_and_continued(no_fit, drawn_folder, monkeypatch, capsys):
@@ -186,7 +190,7 @@ def test_a_process_that_was_asleep_too_long_says_so(no_fit, drawn_folder, monkey
     monkeypatch.setattr(training, "fit", sleep)
     assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 1
     err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1 and "asleep" in err
+    assert len(err.splitlines()) == 1 and "suspended" in err
 
 
 def test_a_database_that_fails_is_one_line(no_fit, drawn_folder, workplace, monkeypatch, capsys):
@@ -205,7 +209,7 @@ def test_one_line_for_what_is_wrong(no_fit, drawn_folder, workplace, monkeypatch
     assert tune.main(flags) == 0
     capsys.readouterr()
     one_line(capsys, tune.main([*flags, "--epochs", "3", "--study", "small, 4 epochs"]), "--study", "epochs")
-    monkeypatch.setattr(tune, "RANGES", [*tune.RANGES[:-1], (0.0, 0.5)])
+    monkeypatch.setitem(tune.RANGES, "augment", [0.0, 0.5])
     one_line(capsys, tune.main(flags), "--study", "ranges")
     one_line(capsys, tune.main([*flags, "--storage", "nonsense"]), "--storage")
     one_line(capsys, tune.main([*flags, "--storage", "sqlite:////no/such/folder/a.db"]), "--storage")
