@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
@@ -103,10 +105,7 @@ def test_a_trial_that_falls_behind_is_ended_early(no_fit, drawn_folder, capsys):
 
 
 def test_interrupted_and_continued(no_fit, drawn_folder, monkeypatch, capsys):
-    def interrupt(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "fit", interrupt)
+    monkeypatch.setattr(training, "fit", Mock(side_effect=KeyboardInterrupt))
     flags = ["--data", str(drawn_folder)]
     assert tune.main([*flags, "--trials", "20"]) == 130
     out, err = capsys.readouterr()
@@ -119,10 +118,7 @@ def test_interrupted_and_continued(no_fit, drawn_folder, monkeypatch, capsys):
 
 
 def test_a_training_that_diverges_is_a_bad_trial(no_fit, drawn_folder, monkeypatch, capsys):
-    def diverge(*arguments, **options):
-        raise RunError("the training diverged")
-
-    monkeypatch.setattr(training, "fit", diverge)
+    monkeypatch.setattr(training, "fit", Mock(side_effect=RunError("the training diverged")))
     flags = ["--data", str(drawn_folder), "--most-parameters", "100000000"]
     assert tune.main([*flags, "--trials", "2"]) == 0
     assert states("small, 4 epochs") == ["PRUNED", "PRUNED"]
@@ -181,27 +177,21 @@ def test_processes_may_begin_a_study_at_the_same_time(workplace):
     assert study_of("shared").trials == []
 
 
-def test_a_process_that_was_asleep_too_long_says_so(no_fit, drawn_folder, monkeypatch, capsys):
-    def sleep(*arguments, **options):
-        study = study_of("small, 4 epochs")
-        study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)  # as another process would
-        return fake_fit(*arguments, **options)
+def take_trial_over():
+    study = study_of("small, 4 epochs")
+    study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)  # as another process would
 
-    monkeypatch.setattr(training, "fit", sleep)
+
+def damage_database():
+    Path("tuning.db").write_bytes(b"not a database any more")
+
+
+@pytest.mark.parametrize(("event", "reason"), [(take_trial_over, "suspended"), (damage_database, "--storage")])
+def test_a_search_that_cannot_go_on_is_one_line(event, reason, no_fit, drawn_folder, monkeypatch, capsys):
+    monkeypatch.setattr(training, "fit", lambda *arguments, **options: (event(), fake_fit(*arguments, **options))[1])
     assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 1
     err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1 and "suspended" in err
-
-
-def test_a_database_that_fails_is_one_line(no_fit, drawn_folder, workplace, monkeypatch, capsys):
-    def spoil(*arguments, **options):
-        (workplace / "tuning.db").write_bytes(b"not a database any more")
-        return fake_fit(*arguments, **options)
-
-    monkeypatch.setattr(training, "fit", spoil)
-    assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 1
-    err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1 and "--storage" in err
+    assert len(err.splitlines()) == 1 and reason in err
 
 
 def test_one_line_for_what_is_wrong(no_fit, drawn_folder, workplace, monkeypatch, capsys):
