@@ -69,9 +69,8 @@ def two_lines(n, rng):
     return on_paper(ink, (235, 235, 230), (40, 40, 40), rng)
 
 
-def shrink(picture, side, binary=False):
-    small = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BOX))
-    return np.where(small < 128, 0, 255).astype(np.uint8) if binary else small
+def shrink(picture, side):
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BOX))
 
 
 def as_jpeg(picture, quality):
@@ -100,7 +99,7 @@ SINGLE = {
     "page border": lambda n, rng: on_paper(np.pad(np.pad(write(n, rng, 266, 266, 150, 9), 5, constant_values=1), 12)),
     "broken strokes": lambda n, rng: on_paper(write(n, rng, 300, 300, 180, 9) * (np.arange(300)[:, None] % 90 > 6)),
     "grid28": lambda n, rng: shrink(on_paper(write(n, rng, 280, 280, 200, 22), *rng.permutation([WHITE, BLACK])), 28),
-    "grid28 thin": lambda n, rng: shrink(on_paper(write(n, rng, 280, 280, 200, 11)), 28, binary=True),
+    "grid28 thin": lambda n, rng: np.uint8(255) * (shrink(on_paper(write(n, rng, 280, 280, 200, 11)), 28) >= 128),
     "neighbours": neighbours,
 }
 NUMBERS = {
@@ -111,6 +110,11 @@ NUMBERS = {
     "with text": with_text,
 }
 KINDS = SINGLE | NUMBERS
+
+
+def answer(kind, reading):
+    """What a Reading says of a picture of this kind: its main digit, or its number without the breaks of lines."""
+    return reading.number.replace("_", "") if kind in NUMBERS else reading.prediction
 
 
 def gallery(args):
@@ -128,18 +132,14 @@ def gallery(args):
 def measure(args):
     """Print the share of each kind's pictures that is read correctly."""
     rng = np.random.default_rng(args.seed)
-    right = 0
+    right, total = 0, len(KINDS) * args.count
     for kind, make in KINDS.items():
         hits = 0
         for index in range(args.count):
-            text = str(index % 10)
-            if kind in NUMBERS:
-                text = "".join(map(str, rng.integers(0, 10, rng.integers(3, 7))))
-            reading = reader.read(make(text, rng), args.model)
-            hits += text == (reading.number.replace("_", "") if kind in NUMBERS else reading.prediction)
+            text = "".join(map(str, rng.integers(0, 10, rng.integers(3, 7)))) if kind in NUMBERS else str(index % 10)
+            hits += answer(kind, reader.read(make(text, rng), args.model)) == text
         print(f"{kind:20} {hits:4} of {args.count}")
         right += hits
-    total = len(KINDS) * args.count
     print(f"Read correctly: {100 * right / total:.1f}% ({right:,} of {total:,})")
 
 

@@ -14,7 +14,6 @@ from the public NIST Special Database 19.
 
 import gzip
 import hashlib
-import io
 import json
 import os
 import sys
@@ -27,8 +26,6 @@ import numpy as np
 from digits.cli import Parser, RunError, UsageError, atomic_write, run
 from digits.data import mnist
 from digits.data.folders import write_dataset
-
-DESCRIPTIONS = Path(__file__).with_name("datasets.json")
 
 
 class Dataset(NamedTuple):
@@ -45,119 +42,99 @@ class Dataset(NamedTuple):
     segment: bool  # whether pictures are searched for writing
 
 
-DATASETS = {name: Dataset(**about) for name, about in json.loads(DESCRIPTIONS.read_text(encoding="utf-8")).items()}
+_TABLE = json.loads(Path(__file__).with_name("datasets.json").read_text(encoding="utf-8"))
+DATASETS = {name: Dataset(**about) for name, about in _TABLE.items()}
 
 
 def fetch(name):
     """Make the folder `name`/{train,test}/<number of the class>/<index in the original set>.png of a data set.
 
-    Returns (number of training images, of test images, of classes). Raises UsageError, RunError.
+    Raises UsageError, RunError.
     """
+    if Path(name).exists():
+        print(f"{name}/ is already there; train with: python train.py --data {name}")
+        return
     dataset = DATASETS[name]
     directory = os.environ.get(dataset.variable)
-    contents = _from_directory(dataset, Path(directory)) if directory else _from_mirrors(name, dataset)
+    arrays = _from_directory(dataset, Path(directory)) if directory else _from_mirrors(name, dataset)
     width = len(str(len(dataset.classes) - 1))
     folders = [f"{label:0{width}}" for label in range(len(dataset.classes))]
-    splits, counts = {}, []
-    for split, start in (("train", 0), ("test", 2)):
-        images, labels = _images_and_labels(dataset, start, contents[start : start + 2])
-        splits[split] = images, np.array(folders)[labels]
-        counts.append(len(labels))
+    splits = {}
+    for split, files in (("train", dataset.files[:2]), ("test", dataset.files[2:])):
+        images, labels = arrays[files[0]], arrays[files[1]].astype(int) - dataset.first_label
+        if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or not len(labels):
+            shapes = f"{files[0]} has the shape {images.shape}, {files[1]} {labels.shape}"
+            raise UsageError(f"{shapes}; they do not fit")
+        if labels.min() < 0 or labels.max() >= len(folders):
+            low, high = labels.min() + dataset.first_label, labels.max() + dataset.first_label
+            raise UsageError(f"{files[1]}: has labels from {low} to {high}, not of this data set")
+        splits[split] = (images.transpose(0, 2, 1) if dataset.transposed else images), np.array(folders)[labels]
     about = {"classes": dict(zip(folders, dataset.classes, strict=True)), "segment": dataset.segment}
     write_dataset(Path(name), splits, about)
-    return *counts, len(folders)
-
-
-def _images_and_labels(dataset, start, contents):
-    """uint8 N×28×28 and int N, 0 … classes - 1, of the bytes of two IDX files."""
-    names, arrays = dataset.files[start : start + 2], []
-    for name, content in zip(names, contents, strict=True):
-        try:
-            arrays.append(mnist.parse_idx(content))
-        except ValueError as error:
-            raise UsageError(f"{name}: {error}; replace it, or unset {dataset.variable}") from None
-    images, labels = arrays[0], arrays[1].astype(int) - dataset.first_label
-    if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or not len(labels):
-        raise UsageError(f"{names[0]} has the shape {images.shape}, {names[1]} {labels.shape}; they do not fit")
-    if labels.min() < 0 or labels.max() >= len(dataset.classes):
-        raise UsageError(f"{names[1]}: has labels from {arrays[1].min()} to {arrays[1].max()}, not of this data set")
-    return (images.transpose(0, 2, 1) if dataset.transposed else images), labels
+    training, test = (len(labels) for _, labels in splits.values())
+    counts = f"{training:,} training and {test:,} test images, {len(folders)} classes"
+    print(f"Made {name}/: {counts}; train with: python train.py --data {name}")
 
 
 def _from_directory(dataset, folder):
-    """The bytes of the four IDX files in a folder: each as it is, gzipped, or in the archive that has them all."""
-    if not folder.is_dir():
-        raise UsageError(f"{dataset.variable}: {folder} is not a folder; set it to one with the IDX files, or unset it")
-    contents = []
+    """{file name: uint8 array} from a folder: each file as it is, gzipped, or in the archive that has them all."""
+    arrays = {}
     for name in dataset.files:
-        places = (folder / name, folder / f"{name}.gz", folder / "gzip" / f"{name}.gz", folder / "gzip.zip")
-        path = next((path for path in places if path.is_file()), None)
-        advice = f"put it there, or unset {dataset.variable}"
-        if path is None:
-            raise UsageError(f"{dataset.variable}: {folder} has no {name}.gz (or {name}); {advice}")
+        places = folder / name, folder / f"{name}.gz", folder / "gzip" / f"{name}.gz", folder / "gzip.zip"
         try:
-            contents.append(_from_archive(path, name) if path.suffix == ".zip" else mnist.unzipped(path))
+            arrays[name] = _read(next(filter(Path.is_file, places), folder / f"{name}.gz"), name)
         except mnist.READ_ERRORS as error:
-            raise UsageError(f"{dataset.variable}: {path} has no intact {name} ({error}); {advice}") from None
-    return contents
-
-
-def _from_archive(path, name):
-    with zipfile.ZipFile(path) as archive:
-        return gzip.decompress(archive.read(f"gzip/{name}.gz"))
+            advice = f"put it there, gzipped or not, or unset {dataset.variable}"
+            raise UsageError(f"{dataset.variable}: {folder} has no intact {name} ({error}); {advice}") from None
+    return arrays
 
 
 def _from_mirrors(name, dataset):
-    """The bytes of the four IDX files, from the first mirror that has them."""
+    """{file name: uint8 array} from the first mirror that has them."""
     failures = []
     for mirror in dataset.mirrors:
         try:
-            if mirror.endswith(".zip"):
-                archive = _cached_archive(mirror, *dataset.md5)
-                return [_from_archive(archive, file) for file in dataset.files]
-            files = [io.BytesIO() for _ in dataset.files]
-            for content, file, md5 in zip(files, dataset.files, dataset.md5, strict=True):
-                _download(f"{mirror}{file}.gz", content, md5)
-            return [gzip.decompress(content.getvalue()) for content in files]
+            if mirror.endswith(".zip"):  # has several data sets, so all share the copy in the cache
+                archive = _cached(mirror, "emnist-gzip.zip", *dataset.md5)
+                return {file: _read(archive, file) for file in dataset.files}
+            sources = [(f"{mirror}{file}.gz", f"{name}-{file}.gz") for file in dataset.files]
+            paths = [_cached(*source, md5) for source, md5 in zip(sources, dataset.md5, strict=True)]
+            return {file: _read(path, file) for file, path in zip(dataset.files, paths, strict=True)}
         except mnist.READ_ERRORS as error:
             failures.append(f"{mirror}: {error or type(error).__name__}")
     advice = f"put its files into a folder and set {dataset.variable} to it"
     raise RunError(f"{name} is not available ({'; '.join(failures)}); {advice}")
 
 
-def _download(url, file, md5):
-    mnist.download(url, file)
-    file.seek(0)
-    digest = hashlib.md5(usedforsecurity=False)
-    while chunk := file.read(2**20):
-        digest.update(chunk)
-    if digest.hexdigest() != md5:
-        raise ValueError("the wrong checksum")
+def _read(path, name):
+    """The array of the IDX file `name` at a path: as it is, gzipped, or in an archive."""
+    if path.suffix != ".zip":
+        return mnist.parse_idx(mnist.unzipped(path))
+    with zipfile.ZipFile(path) as archive:
+        return mnist.parse_idx(gzip.decompress(archive.read(f"gzip/{name}.gz")))
 
 
-def _cached_archive(mirror, md5):
-    """The archive in Keras's cache, downloaded once, since several data sets are in it."""
-    path = mnist.keras_cache() / "emnist-gzip.zip"
-    if not zipfile.is_zipfile(path):
+def _cached(url, name, md5):
+    """The path of a file in Keras's cache, downloaded if it is not there, removed if it is another."""
+    path = mnist.keras_cache() / name
+    if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary, temporary.open("wb+") as file:
-            _download(mirror, file, md5)
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            mnist.download(url, file)
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    if digest.hexdigest() != md5:
+        path.unlink()
+        raise ValueError("the wrong checksum")
     return path
-
-
-def work(args):
-    if Path(args.name).exists():
-        print(f"{args.name}/ is already there; train with: python train.py --data {args.name}")
-        return
-    training, test, classes = fetch(args.name)
-    counts = f"{training:,} training and {test:,} test images, {classes} classes"
-    print(f"Made {args.name}/: {counts}; train with: python train.py --data {args.name}")
 
 
 def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("name", choices=list(DATASETS), help="which data set")
-    return run(work, parser.parse_args(argv))
+    return run(fetch, parser.parse_args(argv).name)
 
 
 if __name__ == "__main__":

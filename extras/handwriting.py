@@ -37,14 +37,12 @@ def report(title, readings, field):
 
 def measure(args):
     model.check(args.model)
-    if not args.folder.is_dir():
-        raise UsageError(f"{args.folder}: no such folder; name one with digits/, numbers/ or not-digits/ in it")
     digits, numbers, non_digits = (
         [(path, reader.read(path, args.model)) for path in progress(pictures_in(args.folder / name), f"Reading {name}")]
         for name in ("digits", "numbers", "not-digits")
     )
     if not digits + numbers + non_digits:
-        raise UsageError(f"{args.folder}: no pictures in digits/, numbers/ or not-digits/ (see --help)")
+        raise UsageError(f"{args.folder}: has no pictures in digits/, numbers/ or not-digits/ (see --help)")
     if digits:
         report("Digits read correctly", digits, "prediction")
         accepted = np.mean([reading.is_digit for _, reading in digits])

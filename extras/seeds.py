@@ -22,19 +22,6 @@ FIGURE = Path("docs/sizes.png")
 SIZES = ([7, 14, 28], [11, 22, 44], [16, 32, 64], [22, 44, 88], [27, 54, 108], [32, 64, 128])  # filters of cnn
 
 
-def train_seeds(flags, repeats):
-    """The descriptions of the models that train.py makes with the seeds 0 … repeats - 1. flags: for train.Settings."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        return [train.train(train.Settings(**flags, seed=seed, model=path)) for seed in range(repeats)]
-
-
-def count_parameters(description):
-    s = description["settings"]
-    network = model.build(s["network"], len(description["classes"]), filters=s["filters"], kernel_size=s["kernel_size"])
-    return network.count_params()
-
-
 def mean_and_deviation(values, scale=1):
     if None in values:  # no images to validate or to test
         return "–"
@@ -46,16 +33,23 @@ def measure(flags, repeats, sizes):
     flags = flags | {"data": sources.make_available(train.Settings(**flags).data)}  # a wrong flag is reported first
     print(machine(), flush=True)
     variants = [flags | {"filters": filters} for filters in SIZES] if sizes else [flags]
-    runs = [train_seeds(variant, repeats) for variant in variants]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        runs = [
+            [train.train(train.Settings(**variant, seed=seed, model=path)) for seed in range(repeats)]
+            for variant in variants
+        ]
     print_row("settings", "parameters", "n", "validation, %", "test, %", "training, s")
     print_row(*["---"] * 6)
     errors = {}
     for variant, descriptions in zip(variants, runs, strict=True):
-        parameters, settings = count_parameters(descriptions[0]), [f"{name} {value}" for name, value in variant.items()]
+        s, classes = train.Settings(**variant), descriptions[0]["classes"]
+        parameters = model.build(s.network, len(classes), filters=s.filters, kernel_size=s.kernel_size).count_params()
         validation, test = ([one["accuracy"][split] for one in descriptions] for split in ("validation", "test"))
         seconds = mean_and_deviation([one["seconds"] for one in descriptions])
         scores = mean_and_deviation(validation, 100), mean_and_deviation(test, 100)
-        print_row(", ".join(settings), f"{parameters:,}", repeats, *scores, seconds)
+        settings = ", ".join(f"{name} {value}" for name, value in variant.items())
+        print_row(settings, f"{parameters:,}", repeats, *scores, seconds)
         if sizes:
             errors[parameters] = [100 - 100 * accuracy for accuracy in test]
     if sizes:

@@ -1,10 +1,12 @@
 import gzip
 import hashlib
 import json
+import shutil
 import threading
 import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,49 +23,51 @@ from digits.reading import reader
 from extras import difficult, fetch
 from tests.conftest import idx, one_line
 
-COUNTS = {"train": 300, "test": 100}
-
 
 def files_of(name):
-    """Small IDX files of a data set, {name: bytes}: drawn digits in the data set's layout; and the images, labels."""
+    """Small gzipped IDX files of a data set, {name: bytes}: drawn digits in its layout; {split: (images, labels)}."""
     dataset, contents, truth = fetch.DATASETS[name], {}, {}
-    for place, (split, count) in enumerate(COUNTS.items()):
-        images, labels = strokes.draw(count, seed=5 + place)
-        images = images[..., 0]
-        if len(dataset.classes) != 10:
-            labels = np.arange(count) % len(dataset.classes)
-        stored = images.transpose(0, 2, 1) if dataset.transposed else images
-        contents[dataset.files[2 * place]] = idx(np.ascontiguousarray(stored))
-        contents[dataset.files[2 * place + 1]] = idx((labels + dataset.first_label).astype(np.uint8))
-        truth[split] = images, labels
+    for index, (split, count) in enumerate((("train", 300), ("test", 100))):
+        images, labels = strokes.draw(count, seed=5 + index)
+        truth[split] = images[..., 0], labels if len(dataset.classes) == 10 else np.arange(count) % len(dataset.classes)
+        stored = images[..., 0].transpose(0, 2, 1) if dataset.transposed else images[..., 0]
+        arrays = np.ascontiguousarray(stored), (truth[split][1] + dataset.first_label).astype(np.uint8)
+        for file, array in zip(dataset.files[2 * index :], arrays, strict=False):
+            contents[f"{file}.gz"] = gzip.compress(idx(array))
     return contents, truth
 
 
-def put(folder, contents, ending=".gz"):
+def put(folder, contents):
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in contents.items():
-        (folder / (name + ending)).write_bytes(gzip.compress(data) if ending else data)
+        (folder / name).write_bytes(data)
     return folder
 
 
+@pytest.fixture
+def idx_folder(workplace, monkeypatch):
+    """The folder idx/ that all variables name."""
+    for dataset in fetch.DATASETS.values():
+        monkeypatch.setenv(dataset.variable, "idx")
+    return workplace / "idx"
+
+
 @pytest.mark.parametrize("name", fetch.DATASETS)
-def test_each_kind_becomes_a_folder(name, workplace, monkeypatch):
+def test_each_kind_becomes_a_folder(name, idx_folder):
     contents, truth = files_of(name)
-    dataset = fetch.DATASETS[name]
-    monkeypatch.setenv(dataset.variable, str(put(workplace / "idx", contents)))
+    put(idx_folder, contents)
     assert fetch.main([name]) == 0
-    folder = workplace / name
+    classes = fetch.DATASETS[name].classes
     for split, (pixels, labels) in truth.items():
-        images = load_folder(folder, split)
-        assert images.classes == dataset.classes
-        assert images.segment == (name != "fashion")
+        images = load_folder(Path(name), split)
+        assert (images.classes, images.segment) == (classes, name != "fashion")
         assert np.bincount(images.labels).tolist() == np.bincount(labels).tolist()
         for path, label in list(zip(images.paths, images.labels, strict=True))[:: len(labels) // 20]:
-            place = int(path[-9:-4])  # the file is named after the index in the original set
-            np.testing.assert_array_equal(np.asarray(Image.open(path)), pixels[place])
-            assert label == labels[place]
-    class_folders = sorted(path.name.lower() for path in (folder / "train").iterdir())
-    assert len(set(class_folders)) == len(dataset.classes)  # on a disk that does not tell a from A, too
+            index = int(path[-9:-4])  # the file is named after the index in the original set
+            np.testing.assert_array_equal(np.asarray(Image.open(path)), pixels[index])
+            assert label == labels[index]
+    folders = {path.name.lower() for path in Path(name, "train").iterdir()}
+    assert len(folders) == len(classes)  # on a disk that does not tell a from A, too
 
 
 def test_names_of_the_classes():
@@ -75,19 +79,17 @@ def test_names_of_the_classes():
     assert names["emnist-balanced"][10] == "A" and names["emnist-balanced"][36:] == list("abdefghnqrt")
 
 
-def test_train_evaluate_predict_follow(workplace, monkeypatch, capsys):
-    contents, _ = files_of("emnist-digits")  # real shapes, so that little training is enough
-    letters = {name.replace("digits", "letters"): data for name, data in contents.items()}
-    for name in list(letters):
-        if "labels" in name:  # 0 … 9 are called a … j
-            letters[name] = idx(mnist.parse_idx(letters[name]) + np.uint8(1))
-    monkeypatch.setenv("EMNIST_DIR", str(put(workplace / "idx", letters, ending="")))
+def test_train_evaluate_predict_follow(idx_folder, capsys):
+    contents, truth = files_of("emnist-digits")  # real shapes, so that little training is enough
+    for split, (_, labels) in truth.items():  # 0 … 9 are called a … j; not gzipped
+        contents[f"emnist-digits-{split}-labels-idx1-ubyte.gz"] = gzip.compress(idx((labels + 1).astype(np.uint8)))
+    put(idx_folder, {name[:-3].replace("digits", "letters"): gzip.decompress(data) for name, data in contents.items()})
     assert fetch.main(["emnist-letters"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("Made emnist-letters/: 300 training and 100 test images")
     assert fetch.main(["emnist-letters"]) == 0 and "already there" in capsys.readouterr().out
     flags = ["--data", "emnist-letters", "--network", "dense64"]
     assert train.main([*flags, "--epochs", "15", "--batch-size", "16", "--augment", "0.2"]) == 0
-    about = json.loads((workplace / "emnist-letters_dense64.json").read_text())
+    about = json.loads(Path("emnist-letters_dense64.json").read_text())
     assert about["classes"][:3] == ["a", "b", "c"] and len(about["classes"]) == 26
     assert about["data"]["name"] == "emnist-letters" and about["accuracy"]["test"] > 0.8
     capsys.readouterr()
@@ -105,10 +107,10 @@ def test_train_evaluate_predict_follow(workplace, monkeypatch, capsys):
     assert "True label: " in capsys.readouterr().out
 
 
-def test_pictures_of_clothes_are_used_whole(workplace, monkeypatch, capsys):
+def test_pictures_of_clothes_are_used_whole(idx_folder, capsys):
     """A test image reaches the network as it is; a photo is cut out and made a negative, not searched for writing."""
     contents, truth = files_of("fashion")
-    monkeypatch.setenv("FASHION_DIR", str(put(workplace / "idx", contents)))
+    put(idx_folder, contents)
     assert fetch.main(["fashion"]) == 0
     assert train.main(["--data", "fashion", "--epochs", "1", "--network", "dense64"]) == 0
     path = "fashion_dense64.keras"
@@ -130,26 +132,21 @@ def test_pictures_of_clothes_are_used_whole(workplace, monkeypatch, capsys):
     assert "--steps" in capsys.readouterr().err
 
 
-def spoil(folder, how):
-    path = folder / "emnist-letters-test-labels-idx1-ubyte.gz"
-    if how == "missing":
-        path.unlink()
-    elif how == "cut":
-        path.write_bytes(path.read_bytes()[:-10])
-    elif how == "too few":
-        path.write_bytes(gzip.compress(idx(np.ones(99, np.uint8))))
-    elif how == "0 is no letter":
-        path.write_bytes(gzip.compress(idx(np.zeros(100, np.uint8))))
-    elif how == "text":
-        path.write_bytes(gzip.compress(b"label,a,b"))
+BAD_FILES = {
+    "missing": None,
+    "cut": gzip.compress(idx(np.ones(100, np.uint8)))[:-10],
+    "too few": gzip.compress(idx(np.ones(99, np.uint8))),
+    "0 is no letter": gzip.compress(idx(np.zeros(100, np.uint8))),
+    "text": gzip.compress(b"label,a,b"),
+}
 
 
-@pytest.mark.parametrize("how", ["missing", "cut", "too few", "0 is no letter", "text"])
-def test_a_bad_file_is_named(how, workplace, monkeypatch, capsys):
-    spoil(put(workplace / "idx", files_of("emnist-letters")[0]), how)
-    monkeypatch.setenv("EMNIST_DIR", "idx")
-    one_line(capsys, fetch.main(["emnist-letters"]), "emnist-letters-test-labels-idx1-ubyte")
-    assert not (workplace / "emnist-letters").exists()
+@pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES)
+def test_a_bad_file_is_named(content, idx_folder, capsys):
+    path = put(idx_folder, files_of("emnist-letters")[0]) / "emnist-letters-test-labels-idx1-ubyte.gz"
+    path.write_bytes(content) if content else path.unlink()
+    one_line(capsys, fetch.main(["emnist-letters"]), path.stem)
+    assert not Path("emnist-letters").exists()
 
 
 def test_without_a_source(monkeypatch, capsys):
@@ -160,74 +157,66 @@ def test_without_a_source(monkeypatch, capsys):
     one_line(capsys, fetch.main(["kmnist"]), "KMNIST_DIR: nowhere")
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    asked: list
-
-    def do_GET(self):
-        self.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server(workplace, monkeypatch):
-    """The address of a loopback server of the folder served/."""
-    (workplace / "served").mkdir()
-    Quiet.asked = []
-    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(workplace / "served")))
-    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+    """A loopback server of the folder served/: its address, and the list of the paths it was asked for."""
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_request(self, *args):
+            asked.append(self.path)
+
+        def log_error(self, *args):
+            pass
+
     monkeypatch.setattr(mnist, "TIMEOUT", 2)
-    yield f"http://127.0.0.1:{http.server_port}"
-    http.shutdown()
-    http.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(workplace / "served"))) as http:
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}", asked
+        http.shutdown()
 
 
-def serve(name, monkeypatch, **changes):
-    monkeypatch.setitem(fetch.DATASETS, name, fetch.DATASETS[name]._replace(**changes))
-
-
-def md5(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
+def set_source(monkeypatch, name, mirrors, *files):
+    """Let a data set have these mirrors, and the checksums of these files' bytes."""
+    md5 = [hashlib.md5(data).hexdigest() for data in files]
+    monkeypatch.setitem(fetch.DATASETS, name, fetch.DATASETS[name]._replace(mirrors=mirrors, md5=md5))
 
 
 def test_download_of_four_files(server, workplace, monkeypatch):
-    good, other = (workplace / "served" / name for name in ("good", "other"))
-    contents, _ = files_of("fashion")
-    put(good, contents)
-    put(other, {name: data[:-1] + b"\7" for name, data in contents.items()})
-    sums = tuple(md5(good / f"{name}.gz") for name in contents)
-    serve("fashion", monkeypatch, mirrors=(f"{server}/none/", f"{server}/other/", f"{server}/good/"), md5=sums)
+    (address, asked), (good, _) = server, files_of("fashion")
+    put(workplace / "served" / "good", good)
+    put(workplace / "served" / "other", {name: data[:-1] for name, data in good.items()})
+    set_source(monkeypatch, "fashion", [f"{address}/{name}/" for name in ("none", "other", "good")], *good.values())
     fetch.fetch("fashion")
-    assert Quiet.asked[:2] == ["/none/train-images-idx3-ubyte.gz", "/other/train-images-idx3-ubyte.gz"]
-    serve("kmnist", monkeypatch, mirrors=(f"{server}/other/",), md5=sums)
+    assert asked[:2] == ["/none/train-images-idx3-ubyte.gz", "/other/train-images-idx3-ubyte.gz"]
+    assert load_folder(Path("fashion"), "test").classes == fetch.DATASETS["fashion"].classes
+    set_source(monkeypatch, "kmnist", [f"{address}/other/"], *good.values())
     with pytest.raises(RunError, match="wrong checksum"):
         fetch.fetch("kmnist")
 
 
 def test_the_archive_of_emnist_is_downloaded_once(server, workplace, monkeypatch):
-    path = workplace / "served" / "gzip.zip"
+    (address, asked), path = server, put(workplace / "served", {}) / "gzip.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("emnist-digits", "emnist-letters"):
             for file, data in files_of(name)[0].items():
-                archive.writestr(f"gzip/{file}.gz", gzip.compress(data))
+                archive.writestr(f"gzip/{file}", data)
     for name in ("emnist-digits", "emnist-letters", "emnist-balanced"):
-        serve(name, monkeypatch, mirrors=(f"{server}/gzip.zip",), md5=(md5(path),))
+        set_source(monkeypatch, name, [f"{address}/gzip.zip"], path.read_bytes())
     for name in ("emnist-digits", "emnist-letters"):
         fetch.fetch(name)
-    assert Quiet.asked == ["/gzip.zip"]
+    assert asked == ["/gzip.zip"]
     with pytest.raises(RunError, match="emnist-balanced-train-images"):  # not in this archive
         fetch.fetch("emnist-balanced")
     monkeypatch.setenv("EMNIST_DIR", str(workplace / "served"))  # the archive as downloaded by hand
-    (workplace / "elsewhere").mkdir()
-    monkeypatch.chdir(workplace / "elsewhere")
+    shutil.rmtree("emnist-letters")
     fetch.fetch("emnist-letters")
+    assert Path("emnist-letters").is_dir()
 
 
 def test_an_archive_that_is_another_is_not_kept(server, workplace, monkeypatch):
-    (workplace / "served" / "gzip.zip").write_bytes(b"<html>moved</html>")
-    serve("emnist-letters", monkeypatch, mirrors=(f"{server}/gzip.zip",))
+    put(workplace / "served", {"gzip.zip": b"<html>moved</html>"})
+    set_source(monkeypatch, "emnist-letters", [f"{server[0]}/gzip.zip"], b"the archive")
     with pytest.raises(RunError, match="wrong checksum"):
         fetch.fetch("emnist-letters")
-    assert not [path for path in mnist.keras_cache().iterdir()]
+    assert not list(mnist.keras_cache().iterdir())
