@@ -67,8 +67,18 @@ def option(default, help, parse=str, choices=None, recorded=True, positional=Fal
     beside a model. positional: any number of words without a flag. A default of False makes a switch, a tuple a flag
     that may be repeated.
     """
-    metadata = {"help": help, "parse": parse, "choices": choices, "recorded": recorded, "positional": positional}
-    return dataclasses.field(default=default, metadata=metadata)
+    if not (default is None or default is False or default == ()):
+        help += f" (default: {default:.3g})" if isinstance(default, float) else f" (default: {default})"
+    argument = {"help": help, "default": argparse.SUPPRESS}  # only what was given is passed on to the Settings
+    if positional:
+        argument["nargs"] = "*"
+    elif default is False:
+        argument["action"] = "store_true"
+    else:
+        argument |= {"type": parse, "choices": choices, "action": "append" if isinstance(default, tuple) else "store"}
+    return dataclasses.field(
+        default=default, metadata={"argument": argument, "positional": positional, "recorded": recorded}
+    )
 
 
 def flag(name):
@@ -83,22 +93,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.settings_class = settings_class
         for field in dataclasses.fields(settings_class) if settings_class else ():
-            self._add_option(field)
-
-    def _add_option(self, field):
-        about, default = field.metadata, field.default
-        keywords = {"help": about["help"] + _default_text(default)}
-        if about["positional"]:
-            self.add_argument(field.name, nargs="*", default=default, **keywords)
-            return
-        keywords["default"] = argparse.SUPPRESS  # only what was given is passed on to the Settings
-        if default is False:
-            keywords["action"] = "store_true"
-        else:
-            keywords |= {"type": about["parse"], "choices": about["choices"]}
-            if isinstance(default, tuple):
-                keywords["action"] = "append"
-        self.add_argument(flag(field.name), **keywords)
+            name = field.name if field.metadata["positional"] else flag(field.name)
+            self.add_argument(name, **field.metadata["argument"])
 
     def moved(self, *flags, to):
         """Let these flags say in one line where they are now."""
@@ -118,12 +114,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
-
-
-def _default_text(default):
-    if default is None or default is False or default == ():
-        return ""
-    return f" (default: {default:.3g})" if isinstance(default, float) else f" (default: {default})"
 
 
 def number(kind, least=None, most=None, above=None, below=None):
@@ -165,7 +155,9 @@ def import_tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" in sys.modules:
         return
-    with hold_native_log() as held, no_garbage_collection():
+    collected = gc.isenabled()
+    with hold_native_log() as held:
+        gc.disable()  # it takes an eighth of the import, which makes a million objects to keep
         try:
             import tensorflow as tf
 
@@ -174,20 +166,11 @@ def import_tensorflow():
             held.seek(0)
             print(held.read().decode(errors="replace"), file=sys.stderr)
             raise
-
-
-@contextmanager
-def no_garbage_collection():
-    """Disable garbage collection: it takes an eighth of TensorFlow's import, which makes a million objects to keep."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.unfreeze()  # both together: all objects count as old, so that the next collection skips them
-        if before:
-            gc.enable()
+        finally:
+            gc.freeze()
+            gc.unfreeze()  # both together: all objects count as old, so that the next collection skips them
+            if collected:
+                gc.enable()
 
 
 @contextmanager
