@@ -4,6 +4,7 @@ import argparse
 import atexit
 import dataclasses
 import gc
+import math
 import os
 import shutil
 import sys
@@ -116,20 +117,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
-def number(kind, least=None, most=None, above=None, below=None):
-    """A parser of an int or float: at least `least` or more than `above`, at most `most` or less than `below`."""
+def number(kind, least=-math.inf, most=math.inf, above=-math.inf, below=math.inf):
+    """A parser of an int or float: at least `least` and more than `above`, at most `most` and less than `below`."""
+    bounds = {"at least": least, "more than": above, "at most": most, "less than": below}
+    allowed = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound))
 
     def parse(text):
         try:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"'{text}' is not {'a whole' if kind is int else 'a'} number") from None
-        low = value > above if least is None else value >= least
-        high = value < below if most is None else value <= most
-        if not (low and high):  # nan is neither
-            low = f"more than {above}" if least is None else f"at least {least}"
-            high = f"less than {below}" if most is None else f"at most {most}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {low} and {high}")
+        if not (least <= value <= most and above < value < below):  # also if it is nan
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {allowed}")
         return value
 
     return parse
