@@ -4,6 +4,7 @@ import argparse
 import atexit
 import dataclasses
 import gc
+import math
 import os
 import shutil
 import sys
@@ -67,8 +68,18 @@ def option(default, help, parse=str, choices=None, recorded=True, positional=Fal
     beside a model. positional: any number of words without a flag. A default of False makes a switch, a tuple a flag
     that may be repeated.
     """
-    metadata = {"help": help, "parse": parse, "choices": choices, "recorded": recorded, "positional": positional}
-    return dataclasses.field(default=default, metadata=metadata)
+    if not (default is None or default is False or default == ()):
+        help += f" (default: {default:.3g})" if isinstance(default, float) else f" (default: {default})"
+    argument = {"help": help, "default": argparse.SUPPRESS}  # only what was given is passed on to the Settings
+    if positional:
+        argument["nargs"] = "*"
+    elif default is False:
+        argument["action"] = "store_true"
+    else:
+        argument |= {"type": parse, "choices": choices, "action": "append" if isinstance(default, tuple) else "store"}
+    return dataclasses.field(
+        default=default, metadata={"argument": argument, "positional": positional, "recorded": recorded}
+    )
 
 
 def flag(name):
@@ -83,22 +94,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.settings_class = settings_class
         for field in dataclasses.fields(settings_class) if settings_class else ():
-            self._add_option(field)
-
-    def _add_option(self, field):
-        about, default = field.metadata, field.default
-        keywords = {"help": about["help"] + _default_text(default)}
-        if about["positional"]:
-            self.add_argument(field.name, nargs="*", default=default, **keywords)
-            return
-        keywords["default"] = argparse.SUPPRESS  # only what was given is passed on to the Settings
-        if default is False:
-            keywords["action"] = "store_true"
-        else:
-            keywords |= {"type": about["parse"], "choices": about["choices"]}
-            if isinstance(default, tuple):
-                keywords["action"] = "append"
-        self.add_argument(flag(field.name), **keywords)
+            name = field.name if field.metadata["positional"] else flag(field.name)
+            self.add_argument(name, **field.metadata["argument"])
 
     def moved(self, *flags, to):
         """Let these flags say in one line where they are now."""
@@ -120,26 +117,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
-def _default_text(default):
-    if default is None or default is False or default == ():
-        return ""
-    return f" (default: {default:.3g})" if isinstance(default, float) else f" (default: {default})"
-
-
-def number(kind, least=None, most=None, above=None, below=None):
-    """A parser of an int or float: at least `least` or more than `above`, at most `most` or less than `below`."""
+def number(kind, least=-math.inf, most=math.inf, above=-math.inf, below=math.inf):
+    """A parser of an int or float: at least `least` and more than `above`, at most `most` and less than `below`."""
+    bounds = {"at least": least, "more than": above, "at most": most, "less than": below}
+    allowed = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound))
 
     def parse(text):
         try:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"'{text}' is not {'a whole' if kind is int else 'a'} number") from None
-        low = value > above if least is None else value >= least
-        high = value < below if most is None else value <= most
-        if not (low and high):  # nan is neither
-            low = f"more than {above}" if least is None else f"at least {least}"
-            high = f"less than {below}" if most is None else f"at most {most}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {low} and {high}")
+        if not (least <= value <= most and above < value < below):  # also if it is nan
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {allowed}")
         return value
 
     return parse
@@ -165,7 +154,9 @@ def import_tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" in sys.modules:
         return
-    with hold_native_log() as held, no_garbage_collection():
+    collected = gc.isenabled()
+    with hold_native_log() as held:
+        gc.disable()  # it takes an eighth of the import, which makes a million objects to keep
         try:
             import tensorflow as tf
 
@@ -174,20 +165,11 @@ def import_tensorflow():
             held.seek(0)
             print(held.read().decode(errors="replace"), file=sys.stderr)
             raise
-
-
-@contextmanager
-def no_garbage_collection():
-    """Disable garbage collection: it takes an eighth of TensorFlow's import, which makes a million objects to keep."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.unfreeze()  # both together: all objects count as old, so that the next collection skips them
-        if before:
-            gc.enable()
+        finally:
+            gc.freeze()
+            gc.unfreeze()  # both together: all objects count as old, so that the next collection skips them
+            if collected:
+                gc.enable()
 
 
 @contextmanager

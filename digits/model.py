@@ -32,11 +32,9 @@ HELP = "model file (default: <data>_<network>.keras)"
 # The networks
 
 
-def _conv_gap_dropout(classes, dropout, l2, filters, kernel_size):
-    import keras
+def _conv_gap_dropout(network, dropout, l2, filters, kernel_size):
+    from keras import layers, regularizers
 
-    layers = keras.layers
-    network = keras.Sequential([keras.Input((28, 28, 3)), layers.Rescaling(1 / 255)], name="cnn")
     for index, count in enumerate(filters):
         network.add(
             layers.Conv2D(
@@ -45,50 +43,40 @@ def _conv_gap_dropout(classes, dropout, l2, filters, kernel_size):
                 padding="valid" if network.output_shape[1] >= kernel_size else "same",
                 activation="relu",
                 kernel_initializer="he_normal",
-                kernel_regularizer=keras.regularizers.L2(l2),
+                kernel_regularizer=regularizers.L2(l2),
             )
         )
         if index < min(POOLINGS, len(filters) - 1):
             network.add(layers.MaxPooling2D())
     network.add(layers.GlobalAveragePooling2D())
     network.add(layers.Dropout(dropout))
-    network.add(layers.Dense(classes, activation="softmax", dtype="float32"))
-    return network
 
 
-def _conv_flatten_dense(classes, dropout, l2, filters, kernel_size, units):
-    import keras
+def _conv_flatten_dense(network, dropout, l2, filters, kernel_size, units):
+    from keras import layers
 
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(units, activation="relu"),
-            *([layers.Dropout(dropout)] if dropout else []),
-            layers.Dense(classes, activation="softmax", dtype="float32"),
-        ],
-        name=f"dense{units}",
-    )
+    for count in (32, 64):
+        network.add(layers.Conv2D(count, 3, activation="relu"))
+        network.add(layers.MaxPooling2D())
+    network.add(layers.Flatten())
+    network.add(layers.Dense(units, activation="relu"))
+    if dropout:
+        network.add(layers.Dropout(dropout))
 
 
 class Network(NamedTuple):
     """What --network can name."""
 
-    build: object  # function from classes, dropout, l2, filters and kernel_size to a Keras model
+    channels: int
+    add_hidden: object  # function of a keras.Sequential, dropout, l2, filters and kernel_size
     dropout: float  # default rate, 0-1
 
 
 NETWORKS = {
     # With augmentation and other handwriting, the classic 0.5 takes more from the small network than it gives.
-    "cnn": Network(_conv_gap_dropout, 0.05),
-    "dense128": Network(partial(_conv_flatten_dense, units=128), 0.25),
-    "dense64": Network(partial(_conv_flatten_dense, units=64), 0.0),
+    "cnn": Network(3, _conv_gap_dropout, 0.05),
+    "dense128": Network(1, partial(_conv_flatten_dense, units=128), 0.25),
+    "dense64": Network(1, partial(_conv_flatten_dense, units=64), 0.0),
 }
 
 
@@ -101,10 +89,14 @@ def build(network, classes=10, dropout=0.0, precision="float32", l2=0.0, filters
     """
     import keras
 
+    channels, add_hidden, _ = NETWORKS[network]
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     try:
-        return NETWORKS[network].build(classes, dropout, l2, filters, kernel_size)
+        built = keras.Sequential([keras.Input((28, 28, channels)), keras.layers.Rescaling(1 / 255)], name=network)
+        add_hidden(built, dropout, l2, filters, kernel_size)
+        built.add(keras.layers.Dense(classes, activation="softmax", dtype="float32"))
+        return built
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -212,16 +204,14 @@ def _remove_defaults(path):
     Each Keras version adds some, and an older one refuses a file with settings that it does not know.
     """
 
-    def cleaned(value, in_config=False):
-        if isinstance(value, list):
-            return [cleaned(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        return {k: cleaned(v, k == "config") for k, v in value.items() if not (in_config and v is None)}
+    def clean(part):
+        if isinstance(config := part.get("config"), dict):
+            part["config"] = {key: value for key, value in config.items() if value is not None}
+        return part
 
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
-    files["config.json"] = json.dumps(cleaned(json.loads(files["config.json"]))).encode()
+    files["config.json"] = json.dumps(json.loads(files["config.json"], object_hook=clean))
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in files.items():
             archive.writestr(name, data)
@@ -230,25 +220,18 @@ def _remove_defaults(path):
 def describe(path):
     """Return the Model of a file without its network, and without TensorFlow. Raises UsageError."""
     path = Path(path)
-    return load(path) if path.suffix in runtimes.SUFFIXES else _read_description(path)
+    return load(path) if path.suffix in runtimes.SUFFIXES else _parse_description(path.with_suffix(".json"))
 
 
-def _read_description(path):
-    description = path.with_suffix(".json")
-    if not description.exists():
+def _parse_description(path, text=None):
+    """Return the Model, without network, that a text in `path` describes; the default text is the file's content."""
+    if text is None and not path.exists():
         return Model(None, None)
     try:
-        return _parse_description(description.read_text(encoding="utf-8"), description)
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"{description}: damaged ({error}); delete it, or train the model again") from error
-
-
-def _parse_description(text, path):
-    try:
-        about = json.loads(text)
+        about = json.loads(path.read_text(encoding="utf-8") if text is None else text)
         segment = about.get("segment", not about.get("whole"))  # files of earlier versions say "whole"
         return Model(None, about["classes"], float(about.get("threshold", DEFAULT_THRESHOLD)), bool(segment))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: damaged ({error}); delete it, or make the model again") from error
 
 
@@ -265,10 +248,11 @@ def _load(path, *times):
     where, text = path.with_suffix(".json"), None
     if path.suffix in runtimes.SUFFIXES:
         network = runtimes.Exported(path)
-        where, text = (path, network.description) if network.description else (where, None)
+        if network.description:
+            where, text = path, network.description
     else:
         network = _load_keras(path)
-    description = _parse_description(text, path) if text else _read_description(path)
+    description = _parse_description(where, text)
     count = network.output_shape[-1]
     classes = default_classes(count) if description.classes is None else description.classes
     if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
@@ -288,17 +272,14 @@ def _load_keras(path):
         network = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises nearly any type for a file that is not as it expects
         raise UsageError(f"{path}: Keras cannot open it: {first_line(error)}") from error
-    first = next((layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)), None)
     takes, gives = (getattr(network, name, None) for name in ("input_shape", "output_shape"))
     if takes not in ((None, 28, 28, 1), (None, 28, 28, 3)) or gives is None or len(gives) != 2:
         raise UsageError(f"{path}: takes {takes} and gives {gives}, not 28×28 pixels to classes")
-    if getattr(network.layers[-1], "activation", None) is not keras.activations.softmax:
-        raise UsageError(
-            f"{path}: its last layer gives no probabilities; end it with activation softmax and save it again"
-        )
-    if not isinstance(first, keras.layers.Rescaling):
-        raise UsageError(
-            f"{path}: does not scale its pixels itself, so it expects them divided by 255 and would misread ours; "
-            "put layers.Rescaling(1 / 255) first in it and save it again"
-        )
-    return network
+    layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
+    if getattr(layers[-1], "activation", None) is not keras.activations.softmax:
+        reason = "its last layer gives no probabilities; end it with activation softmax"
+    elif not isinstance(layers[0], keras.layers.Rescaling):
+        reason = "does not scale its pixels itself, so would misread ours; put layers.Rescaling(1 / 255) first in it"
+    else:
+        return network
+    raise UsageError(f"{path}: {reason} and save it again")
