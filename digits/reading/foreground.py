@@ -48,8 +48,11 @@ def _foreground_of_small(picture):
     _, ink, threshold = _paper_colour(picture)
     if min(ink.shape) < UNIFORM_LIGHT_SIDE:
         return ink
+    y, x = np.indices(ink.shape, np.float32)
+    terms = np.stack([np.ones_like(x), x, y], -1)
     for _ in range(3):  # a better estimate of the light separates paper from ink better, and the reverse
-        ink = _distance(picture, _fit_linear_light(picture, ink <= threshold))
+        paper = ink <= threshold
+        ink = _distance(picture, terms @ np.linalg.lstsq(terms[paper], picture[paper], rcond=None)[0])
         threshold = otsu_threshold(ink)
     return ink
 
@@ -57,13 +60,6 @@ def _foreground_of_small(picture):
 def _distance(picture, paper):
     """Distance of each pixel, H×W×channels, from the paper in the channel where it is largest, H×W."""
     return reduce(np.maximum, np.moveaxis(np.abs(picture - paper), -1, 0))  # far faster than a maximum along the axis
-
-
-def _fit_linear_light(picture, mask):
-    """Least-squares plane through each channel of the masked pixels, float H×W×channels."""
-    y, x = np.indices(mask.shape, np.float32)
-    terms = np.stack([np.ones_like(x), x, y], -1)
-    return terms @ np.linalg.lstsq(terms[mask], picture[mask], rcond=None)[0]
 
 
 def _paper_colour(picture):
@@ -98,7 +94,7 @@ def find_sheet(small):
     boundary = (ndimage.binary_dilation(filled, np.ones((3, 3))) & ~filled)[1:-1, 1:-1]
     if not rectangular or not 0.15 * far.size < area < 1.4 * largest.sum() or not inner.any() or not boundary.any():
         return None
-    step = (ndimage.maximum_filter(small, (5, 5, 1)) - ndimage.minimum_filter(small, (5, 5, 1))).max(-1)[1:-1, 1:-1]
+    step = ndimage.morphological_gradient(small, (5, 5, 1)).max(-1)[1:-1, 1:-1]
     sharp = np.percentile(step[boundary], 20) > 0.5 * threshold
     written_on = np.abs(small[inner] - np.median(small[inner], axis=0)).max() > 2 * MIN_CONTRAST
     return inner if written_on and sharp else None
@@ -148,7 +144,7 @@ def detect_strokes(values):
     found = []
     for share in (0.05, 0.1, 0.2, 0.4):
         side = int(share * min(values.shape)) | 1
-        mask = values - ndimage.grey_opening(values, (side, side)) > min_step
+        mask = ndimage.white_tophat(values, (side, side)) > min_step
         parts, _ = ndimage.label(mask, CONNECTED)
         inside = mask & ~np.isin(parts, edge_pixels(parts))
         found.append((side, mask, inside.sum() if inside.sum() > 0.01 * mask.sum() else mask.sum()))
