@@ -135,33 +135,28 @@ def _polarity(step):
 
 
 def detect_strokes(values):
-    """Return (side, mask, stroke score) of what is lighter than its surroundings, float H×W, and narrower than side.
+    """Return (side, mask, score) of what is lighter than its surroundings, float H×W, and narrower than side.
 
     Side is the smallest whose double adds hardly anything. Parts at the edge, such as borders and shadows, count only
-    where there is nothing else.
+    where there is nothing else. Score, the sum of length / width of the parts, says how much they look like strokes.
     """
     min_step = max(0.15 * np.ptp(np.percentile(values, (1, 99))), MIN_CONTRAST / 2)
-    found = []
+    found, found_area = None, 0
     for share in (0.05, 0.1, 0.2, 0.4):
         side = int(share * min(values.shape)) | 1
-        mask = ndimage.white_tophat(values, (side, side)) > min_step
-        parts, _ = ndimage.label(mask, CONNECTED)
-        inside = mask & ~np.isin(parts, edge_pixels(parts))
-        found.append((side, mask, inside.sum() if inside.sum() > 0.01 * mask.sum() else mask.sum()))
-    doubled = found[1:] + found[-1:]
-    side, mask, _ = next(one for one, two in zip(found, doubled, strict=True) if one[2] >= 0.7 * two[2])
-    return side, mask, _stroke_score(mask)
-
-
-def _stroke_score(mask):
-    """Sum of length / width of the connected parts; those at the edge count half."""
-    parts, count = ndimage.label(mask, CONNECTED)
-    index = np.arange(1, count + 1)
-    area = np.bincount(parts.ravel())[1:]
-    depth = ndimage.mean(ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1], parts, index)
+        parts, count = ndimage.label(ndimage.white_tophat(values, (side, side)) > min_step, CONNECTED)
+        index, areas = np.arange(1, count + 1), np.bincount(parts.ravel())[1:]
+        at_edge = np.isin(index, edge_pixels(parts))
+        inside = areas[~at_edge].sum()
+        area = inside if inside > 0.01 * areas.sum() else areas.sum()
+        if found and found_area >= 0.7 * area:
+            break
+        found, found_area = (side, parts, index, areas, at_edge), area
+    side, parts, index, areas, at_edge = found
+    depth = ndimage.mean(ndimage.distance_transform_edt(np.pad(parts, 1))[1:-1, 1:-1], parts, index)
     width = np.maximum(1, 4 * depth - 2)
-    at_edge = np.isin(index, edge_pixels(parts))
-    return float((np.maximum(area / width**2 - 1, 0) * np.where(at_edge, 0.5, 1)).sum())
+    length = np.maximum(areas / width**2 - 1, 0) * np.where(at_edge, 0.5, 1)
+    return side, parts > 0, float(length.sum())
 
 
 def edge_pixels(values, margin=1):
