@@ -60,5 +60,5 @@ def test_the_main_digit_is_the_most_central_complete_digit(shipped):
         for line, (name, box) in enumerate(boxes.items())
     ]
     for left, expected in (([0, 1, 2, 3], 1), ([0, 2, 3], 2), ([0, 3], 3), ([0], 0)):
-        picture = reader.Segmented([candidates[i] for i in left], 1, (120, 100), (0, 0))
+        picture = reader.Segmented([candidates[i] for i in left], (0, 0, 100, 120))
         assert reader.classify([picture], shipped)[0].box == candidates[expected].box

@@ -3,6 +3,7 @@
 import sys
 from collections import deque
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from digits.model import describe
 from digits.reading import image_file, reader, worker_pool
 
 BATCH = 20  # pictures that the network classifies at a time
+AHEAD = 40  # pictures for each worker that are segmented before they are needed, so that memory does not grow
 POOL_FROM = 100  # pictures; fewer are segmented in this process, which is sooner than to start others
 
 
@@ -29,15 +31,12 @@ def find_pictures(names, exclude=()):
     """
     paths = []
     for name in map(Path, names):
-        if name.is_dir():
-            inside = [path for path in image_file.pictures_in(name) if path.resolve() not in exclude]
-            if not inside and len(names) == 1:
-                raise UsageError(f"{name}: no pictures in this folder; name one that has some")
-            paths += inside or [name]
-        elif name.exists() or len(names) > 1:  # a missing one among several is reported in its turn
-            paths.append(name)
-        else:
+        inside = [path for path in image_file.pictures_in(name) if path.resolve() not in exclude]
+        if len(names) == 1 and not name.exists():  # one among several is reported in its turn
             raise UsageError(f"{name}: no such file; name another picture, or edit img_path in predict.py")
+        if len(names) == 1 and name.is_dir() and not inside:
+            raise UsageError(f"{name}: no pictures in this folder; name one that has some")
+        paths += inside or [name]
     pictures = []
     for path in paths:
         pages = image_file.count_pages(path) if path.suffix.lower() in (".tif", ".tiff") else 1
@@ -51,12 +50,13 @@ def read_pictures(pictures, model_path, box=None):
 
     Raises UsageError if the model cannot be used, RunError if a worker process was killed.
     """
-    readings = _classify(_segment(pictures, box, not describe(model_path).segment), model_path)
+    size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
+    readings = _classify(_segment(pictures, box, not describe(model_path).segment), model_path, size)
     return readings if sys.stdout.isatty() else progress(readings, "Reading pictures", len(pictures))
 
 
-def _classify(batches, model_path):
-    for batch in batches:
+def _classify(results, model_path, size):
+    while batch := list(islice(results, size)):
         segmented = [found for _, found, error in batch if not error]
         readings = iter(reader.classify(segmented, model_path) if segmented else ())
         for picture, _, error in batch:
@@ -64,20 +64,17 @@ def _classify(batches, model_path):
 
 
 def _segment(pictures, box, whole):
-    """Yield lists of (Picture, Segmented or None, error message or None)."""
-    size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
-    batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
+    """Yield (Picture, Segmented or None, error message or None) for each."""
     if worker_pool.count() == 1 or len(pictures) <= POOL_FROM:
-        yield from ([_segment_one(picture, box, whole) for picture in batch] for batch in batches)
+        yield from (_segment_one(picture, box, whole) for picture in pictures)
         return
     pool, running = worker_pool.pool(), deque()
     try:
-        for batch in batches:
-            running.append([pool.submit(_segment_one, picture, box, whole) for picture in batch])
-            if len(running) > 2 * worker_pool.count():  # few at a time, so that memory does not grow with the folder
-                yield [one.result() for one in running.popleft()]
-        for batch in running:
-            yield [one.result() for one in batch]
+        for picture in pictures:
+            running.append(pool.submit(_segment_one, picture, box, whole))
+            if len(running) > AHEAD * worker_pool.count():
+                yield running.popleft().result()
+        yield from (one.result() for one in running)
     except BrokenProcessPool:
         raise RunError("a process that reads pictures was killed, probably out of memory; read fewer") from None
     finally:

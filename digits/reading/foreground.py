@@ -48,8 +48,11 @@ def _foreground_of_small(picture):
     _, ink, threshold = _paper_colour(picture)
     if min(ink.shape) < UNIFORM_LIGHT_SIDE:
         return ink
+    y, x = np.indices(ink.shape, np.float32)
+    terms = np.stack([np.ones_like(x), x, y], -1)
     for _ in range(3):  # a better estimate of the light separates paper from ink better, and the reverse
-        ink = _distance(picture, _fit_linear_light(picture, ink <= threshold))
+        paper = ink <= threshold
+        ink = _distance(picture, terms @ np.linalg.lstsq(terms[paper], picture[paper], rcond=None)[0])
         threshold = otsu_threshold(ink)
     return ink
 
@@ -57,13 +60,6 @@ def _foreground_of_small(picture):
 def _distance(picture, paper):
     """Distance of each pixel, H×W×channels, from the paper in the channel where it is largest, H×W."""
     return reduce(np.maximum, np.moveaxis(np.abs(picture - paper), -1, 0))  # far faster than a maximum along the axis
-
-
-def _fit_linear_light(picture, mask):
-    """Least-squares plane through each channel of the masked pixels, float H×W×channels."""
-    y, x = np.indices(mask.shape, np.float32)
-    terms = np.stack([np.ones_like(x), x, y], -1)
-    return terms @ np.linalg.lstsq(terms[mask], picture[mask], rcond=None)[0]
 
 
 def _paper_colour(picture):
@@ -98,7 +94,7 @@ def find_sheet(small):
     boundary = (ndimage.binary_dilation(filled, np.ones((3, 3))) & ~filled)[1:-1, 1:-1]
     if not rectangular or not 0.15 * far.size < area < 1.4 * largest.sum() or not inner.any() or not boundary.any():
         return None
-    step = (ndimage.maximum_filter(small, (5, 5, 1)) - ndimage.minimum_filter(small, (5, 5, 1))).max(-1)[1:-1, 1:-1]
+    step = ndimage.morphological_gradient(small, (5, 5, 1)).max(-1)[1:-1, 1:-1]
     sharp = np.percentile(step[boundary], 20) > 0.5 * threshold
     written_on = np.abs(small[inner] - np.median(small[inner], axis=0)).max() > 2 * MIN_CONTRAST
     return inner if written_on and sharp else None
@@ -139,33 +135,28 @@ def _polarity(step):
 
 
 def detect_strokes(values):
-    """Return (side, mask, stroke score) of what is lighter than its surroundings, float H×W, and narrower than side.
+    """Return (side, mask, score) of what is lighter than its surroundings, float H×W, and narrower than side.
 
     Side is the smallest whose double adds hardly anything. Parts at the edge, such as borders and shadows, count only
-    where there is nothing else.
+    where there is nothing else. Score, the sum of length / width of the parts, says how much they look like strokes.
     """
     min_step = max(0.15 * np.ptp(np.percentile(values, (1, 99))), MIN_CONTRAST / 2)
-    found = []
+    found, found_area = None, 0
     for share in (0.05, 0.1, 0.2, 0.4):
         side = int(share * min(values.shape)) | 1
-        mask = values - ndimage.grey_opening(values, (side, side)) > min_step
-        parts, _ = ndimage.label(mask, CONNECTED)
-        inside = mask & ~np.isin(parts, edge_pixels(parts))
-        found.append((side, mask, inside.sum() if inside.sum() > 0.01 * mask.sum() else mask.sum()))
-    doubled = found[1:] + found[-1:]
-    side, mask, _ = next(one for one, two in zip(found, doubled, strict=True) if one[2] >= 0.7 * two[2])
-    return side, mask, _stroke_score(mask)
-
-
-def _stroke_score(mask):
-    """Sum of length / width of the connected parts; those at the edge count half."""
-    parts, count = ndimage.label(mask, CONNECTED)
-    index = np.arange(1, count + 1)
-    area = np.bincount(parts.ravel())[1:]
-    depth = ndimage.mean(ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1], parts, index)
+        parts, count = ndimage.label(ndimage.white_tophat(values, (side, side)) > min_step, CONNECTED)
+        index, areas = np.arange(1, count + 1), np.bincount(parts.ravel())[1:]
+        at_edge = np.isin(index, edge_pixels(parts))
+        inside = areas[~at_edge].sum()
+        area = inside if inside > 0.01 * areas.sum() else areas.sum()
+        if found and found_area >= 0.7 * area:
+            break
+        found, found_area = (side, parts, index, areas, at_edge), area
+    side, parts, index, areas, at_edge = found
+    depth = ndimage.mean(ndimage.distance_transform_edt(np.pad(parts, 1))[1:-1, 1:-1], parts, index)
     width = np.maximum(1, 4 * depth - 2)
-    at_edge = np.isin(index, edge_pixels(parts))
-    return float((np.maximum(area / width**2 - 1, 0) * np.where(at_edge, 0.5, 1)).sum())
+    length = np.maximum(areas / width**2 - 1, 0) * np.where(at_edge, 0.5, 1)
+    return side, parts > 0, float(length.sum())
 
 
 def edge_pixels(values, margin=1):

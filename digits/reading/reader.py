@@ -1,6 +1,7 @@
 """Picture + model -> reading: which digits are in this picture? `from digits import read` is this read()."""
 
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,10 +50,8 @@ class Reading(NamedTuple):
 class Segmented(NamedTuple):
     """A picture before the network has seen it."""
 
-    candidates: list  # of segmentation.Candidate
-    factor: int  # by which the picture was reduced
-    size: tuple  # height and width before, in pixels
-    corner: tuple  # x, y of the part that was read, in pixels
+    candidates: list  # of segmentation.Candidate, their boxes in pixels of the upright picture
+    part: tuple  # x, y, width, height of the part that was read, in the same pixels
 
 
 def read(picture, model, box=None):
@@ -88,10 +87,17 @@ def segment(picture, box=None, page=0, limit=MAX_PIXELS, whole=False):
     it for writing. Raises PictureError.
     """
     try:
-        _, factor, size, candidates = preprocess(picture, box, page, limit, whole)
+        _, factor, (height, width), candidates = preprocess(picture, box, page, limit, whole)
     except MemoryError:
         raise PictureError("there is not enough memory for this picture") from None
-    return Segmented(candidates, factor, size, (box or (0, 0))[:2])
+    part = box or (0, 0, width, height)
+    return Segmented([one._replace(box=_box_in_picture(one.box, factor, part)) for one in candidates], part)
+
+
+def _box_in_picture(box, factor, part):
+    """A box in pixels of the reduced part of a picture, in pixels of the picture."""
+    x, y, width, height = (side * factor for side in box)
+    return part[0] + x, part[1] + y, min(width, part[2] - x), min(height, part[3] - y)
 
 
 def classify(pictures, model):
@@ -102,115 +108,96 @@ def classify(pictures, model):
         network, classes, threshold = model, default_classes(model.output_shape[-1]), DEFAULT_THRESHOLD
     images = [candidate.image for picture in pictures for candidate in picture.candidates]
     probabilities = predict(network, np.stack(images)) if images else np.zeros((0, len(classes)))
-    readings, start = [], 0
-    for picture in pictures:
-        stop = start + len(picture.candidates)
-        readings.append(_reading(picture, probabilities[start:stop], classes, threshold))
-        start = stop
-    return readings
+    parts = np.split(probabilities, np.cumsum([len(picture.candidates) for picture in pictures]))[:-1]
+    return [_reading(picture, part, classes, threshold) for picture, part in zip(pictures, parts, strict=True)]
 
 
 def _reading(picture, probabilities, classes, threshold):
-    candidates = picture.candidates
+    """The Reading of a Segmented picture; probabilities: N×classes, of its candidates."""
+    candidates, (left, top, width, height) = picture
     if not candidates:
         return Reading(None, 0.0, dict.fromkeys(classes, 0.0), False, 0.0, "", [], [], None, None)
     scores = digit_score(probabilities)
-    chosen = _best_path(candidates, probabilities.max(1) * scores)
-    is_digit = _accept(candidates, chosen, scores, threshold)
-    read = {i: _read_digit(picture, i, probabilities[i], scores[i], classes) for i in chosen}
-    main = _main(read, is_digit, picture)
-    digits = [read[i] for i in chosen if is_digit[i]]
-    lines = sorted({digit.line for digit in digits})
+    quality = probabilities.max(1) * scores
+    marks = []  # (ReadDigit, whether it is a digit, whether it is complete)
+    for _, line in groupby(range(len(candidates)), lambda index: candidates[index].line):
+        chosen = _best_path(candidates, quality, line)
+        for index, is_digit in zip(chosen, _accept(scores[chosen], threshold), strict=True):
+            mark = _read_digit(candidates[index], probabilities[index], scores[index], classes)
+            marks.append((mark, bool(is_digit), candidates[index].complete))
+    digits = [mark for mark, is_digit, _ in marks if is_digit]
+    lines = {mark.line: [digit.digit for digit in digits if digit.line == mark.line] for mark in digits}
+    tallest = max(mark.box[3] for mark, _, _ in marks)
+
+    def rank(one):  # the most central digit first; one that is clipped, small or no digit if there is nothing else
+        mark, is_digit, complete = one
+        x, y, w, h = mark.box
+        right, down = (x - left + w / 2) / width - 0.5, (y - top + h / 2) / height - 0.5
+        return not is_digit, h < 0.4 * tallest, not complete, right**2 + down**2
+
+    main, is_digit, _ = min(marks, key=rank)
     separator = "" if max(map(len, classes)) == 1 else " "
     return Reading(
-        prediction=read[main].digit,
-        confidence=read[main].confidence,
-        probabilities=read[main].probabilities,
-        is_digit=bool(is_digit[main]),
-        digit_score=read[main].digit_score,
-        number="_".join(separator.join(digit.digit for digit in digits if digit.line == line) for line in lines),
+        prediction=main.digit,
+        confidence=main.confidence,
+        probabilities=main.probabilities,
+        is_digit=is_digit,
+        digit_score=main.digit_score,
+        number="_".join(map(separator.join, lines.values())),
         digits=digits,
-        refused=[read[i] for i in chosen if not is_digit[i] and candidates[i].line in lines],
-        image=read[main].image,
-        box=read[main].box,
+        refused=[mark for mark, is_digit, _ in marks if not is_digit and mark.line in lines],
+        image=main.image,
+        box=main.box,
     )
 
 
-def _read_digit(picture, index, probabilities, score, classes):
-    candidate, best = picture.candidates[index], int(probabilities.argmax())
+def _read_digit(candidate, probabilities, score, classes):
+    best = int(probabilities.argmax())
     return ReadDigit(
         digit=classes[best],
         confidence=float(probabilities[best]),
         digit_score=float(score),
-        box=_box_in_picture(candidate.box, picture),
+        box=candidate.box,
         line=candidate.line,
         probabilities=dict(zip(classes, map(float, probabilities), strict=True)),
         image=candidate.image,
     )
 
 
-def _best_path(candidates, quality):
-    """Indices of the candidates that together read each line best, in order.
+def _best_path(candidates, quality, line):
+    """Indices of the candidates that together read a line best, in order; line: indices of all that are in it.
 
-    A line is a row of pieces, and a candidate covers some of them. Of all ways to cover the row, the one with the
+    A line is a row of fragments, and a candidate covers some of them. Of all ways to cover the row, the one with the
     largest product of qualities and priors is taken (R. Casey, E. Lecolinet, "A Survey of Methods and Strategies in
     Character Segmentation", 1996).
     """
-    chosen = []
-    for line in sorted({candidate.line for candidate in candidates}):
-        best = {0: (0.0, [])}
-        in_line = [i for i, candidate in enumerate(candidates) if candidate.line == line]
-        for i in sorted(in_line, key=lambda i: candidates[i].stop):
-            start, stop = candidates[i].start, candidates[i].stop
-            sum_of_logs = best[start][0] + np.log(max(float(quality[i]), 0.01) * candidates[i].prior)
-            if stop not in best or sum_of_logs > best[stop][0]:
-                best[stop] = (sum_of_logs, best[start][1] + [i])
-        chosen += best[max(best)][1]
-    return chosen
+    best = {0: (0.0, [])}  # number of fragments covered -> (sum of logarithms, indices)
+    for index in sorted(line, key=lambda index: candidates[index].stop):
+        start, stop, prior = candidates[index].start, candidates[index].stop, candidates[index].prior
+        sum_of_logs = best[start][0] + np.log(max(float(quality[index]), 0.01) * prior)
+        if stop not in best or sum_of_logs > best[stop][0]:
+            best[stop] = sum_of_logs, [*best[start][1], index]
+    return best[max(best)][1]
 
 
-def _accept(candidates, chosen, scores, threshold):
-    """Which candidates are digits, bool N: those that reach the threshold, corrected by the others in their line."""
+def _accept(scores, threshold):
+    """Which marks of a line are digits, bool N: those that reach the threshold, corrected by the others."""
     is_digit = scores >= threshold
-    for line in {candidates[i].line for i in chosen}:
-        in_line = np.array([i for i in chosen if candidates[i].line == line])
-        mean, share = scores[in_line].mean(), is_digit[in_line].mean()
-        if len(in_line) > 2 and mean < 0.9 and share < 0.65:  # a word, in which some letters look like digits
-            is_digit[in_line] = False
-        elif len(in_line) > 1 and share >= 0.5:  # a number: what is hardly legible is a digit, too
-            is_digit[in_line] = scores[in_line] >= min(threshold, THRESHOLD_IN_NUMBER)
+    if len(scores) > 2 and scores.mean() < 0.9 and is_digit.mean() < 0.65:
+        return np.zeros_like(is_digit)  # a word, in which some letters look like digits
+    if len(scores) > 1 and is_digit.mean() >= 0.5:
+        return scores >= min(threshold, THRESHOLD_IN_NUMBER)  # a number: what is hardly legible is a digit, too
     return is_digit
-
-
-def _box_in_picture(box, picture):
-    """A box in pixels of the reduced picture, in pixels of the picture before."""
-    x, y, width, height = (side * picture.factor for side in box)
-    left, top = round(x), round(y)
-    right, bottom = min(round(x + width), picture.size[1]), min(round(y + height), picture.size[0])
-    return left + picture.corner[0], top + picture.corner[1], right - left, bottom - top
-
-
-def _main(read, is_digit, picture):
-    """Index of the most central digit; one that is clipped, small or no digit only if there is nothing else."""
-    height, width = picture.size
-    tallest = max(digit.box[3] for digit in read.values())
-
-    def order(i):
-        x, y, w, h = read[i].box
-        right, down = (x - picture.corner[0] + w / 2) / width - 0.5, (y - picture.corner[1] + h / 2) / height - 0.5
-        return (not is_digit[i], h < 0.4 * tallest, not picture.candidates[i].complete, right**2 + down**2)
-
-    return min(read, key=order)
 
 
 def predict(network, images):
     """Probabilities, float32 N×classes, for images, uint8 N×28×28×1."""
     run = network if isinstance(network, runtimes.Exported) else _compiled(network)
-    batches = []
+    probabilities = []
     for start in range(0, len(images), BATCH):  # so that a page full of writing does not fill the memory
         pixels = images[start : start + BATCH].astype(np.float32)
-        batches.append(np.asarray(run(np.repeat(pixels, network.input_shape[-1], axis=-1))))
-    return np.concatenate(batches)
+        probabilities.append(run(np.repeat(pixels, network.input_shape[-1], axis=-1)))
+    return np.concatenate(probabilities)
 
 
 @lru_cache(maxsize=4)
