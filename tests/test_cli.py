@@ -60,11 +60,9 @@ def test_the_import_of_tensorflow_leaves_the_garbage_collection_as_it_was(before
     del sys.modules["tensorflow"]
     monkeypatch.syspath_prepend(workplace)
     (workplace / "tensorflow.py").write_text("import gc\nraise ImportError('on' if gc.isenabled() else 'off')\n")
-    try:
-        before()
-        was = gc.isenabled()
-        with pytest.raises(ImportError, match="off"):
-            cli.import_tensorflow()
-        assert gc.isenabled() == was and gc.get_freeze_count() == 0
-    finally:
-        gc.enable()
+    before()
+    with pytest.raises(ImportError, match="off"):
+        cli.import_tensorflow()
+    after = gc.isenabled()
+    gc.enable()
+    assert after == (before is gc.enable) and gc.get_freeze_count() == 0
