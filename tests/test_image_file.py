@@ -24,11 +24,6 @@ def difference(source, expected):
     return abs(pixels.astype(int) - expected).mean()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "I", "F"])
-def test_any_mode(mode):
-    assert difference(Image.fromarray(BLACK).convert(mode), BLACK) < 1
-
-
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
 def test_any_format_from_bytes_file_and_path(format, tmp_path):
     data = in_format(Image.fromarray(BLUE), format)
@@ -43,7 +38,9 @@ def test_exif_rotation():
     assert difference(data, BLUE) < 4 and open_picture(data)[2] == (40, 60)
 
 
-def test_arrays_and_transparent_pixels_which_become_paper():
+def test_any_mode_of_images_and_arrays_and_transparent_pixels_which_become_paper():
+    for mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "I", "F"):
+        assert difference(Image.fromarray(BLACK).convert(mode), BLACK) < 1, mode
     black, white = (np.dstack([0 * BLACK + level, 255 - BLACK[..., 0]]) for level in (0, 255))
     for picture in (BLACK, BLACK[..., 0], BLACK[..., :1], black, Image.fromarray(black).convert("LA")):
         assert difference(picture, BLACK) == 0
@@ -65,7 +62,7 @@ def test_large_pictures_are_reduced_and_a_pil_image_is_left_as_it_is(format):
     assert image.size == (3000, 3000)
 
 
-BOMB = bytearray(in_format(Image.new("L", (1, 1)), "PNG"))  # claims 60,000×60,000 pixels
+BOMB = bytearray(in_format(Image.new("L", (1, 1)), "PNG"))  # claims 60,000×60,000 pixels; bytearrays are read, too
 BOMB[16:24] = np.array([60_000, 60_000], ">u4").tobytes()
 BOMB[29:33] = zlib.crc32(BOMB[12:29]).to_bytes(4, "big")
 
@@ -81,7 +78,6 @@ BOMB[29:33] = zlib.crc32(BOMB[12:29]).to_bytes(4, "big")
         (b"P6 x 3 255 " + bytes(50), "damaged|not a picture"),
         (in_format(Image.new("L", (30, 20)), "TIFF").replace(b"\0\1\4\0", b"\x99\1\4\0", 1), "damaged|not a picture"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", "not a picture"),  # a program
-        (bytearray(b"text again, as a bytearray"), "not a picture"),
         (np.zeros((4, 4)), "uint8"),
         (np.zeros((4, 4, 5), np.uint8), "uint8"),
         (np.zeros((0, 4), np.uint8), "empty"),

@@ -27,10 +27,8 @@ def needs_review(reading, min_confidence):
 def as_json(reading):
     """A dict that json can write."""
     keys = ("prediction", "confidence", "probabilities", "is_digit", "digit_score", "number")
-    digits = [
-        {"digit": d.digit, "confidence": d.confidence, "digit_score": d.digit_score, "box": list(d.box)}
-        for d in reading.digits
-    ]
+    of_digit = ("digit", "confidence", "digit_score", "box")
+    digits = [{key: getattr(digit, key) for key in of_digit} for digit in reading.digits]
     return {key: getattr(reading, key) for key in keys} | {"digits": digits}
 
 

@@ -107,12 +107,12 @@ def _reason(error, file):
 
 
 def _from_array(array):
-    channels = array.shape[2] if array.ndim == 3 else 1
-    if array.dtype not in (np.uint8, np.uint16, bool) or array.ndim not in (2, 3) or channels not in (1, 3, 4):
+    channels = array.shape[2:]
+    if array.dtype not in (np.uint8, np.uint16, bool) or array.ndim < 2 or channels not in ((), (1,), (3,), (4,)):
         raise PictureError(f"an array must be uint8 H×W, H×W×3 or H×W×4, not {array.dtype} {array.shape}")
     if not array.size:
         raise PictureError("the array is empty")
-    return Image.fromarray(array[..., 0] if array.ndim == 3 and channels == 1 else array)
+    return Image.fromarray(array[..., 0] if channels == (1,) else array)
 
 
 def _to_rgb(image):
