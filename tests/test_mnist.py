@@ -2,7 +2,7 @@ import gzip
 import hashlib
 import io
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import threading
@@ -54,48 +54,40 @@ def test_idx_files(files, workplace, monkeypatch, compress):
     check_made(workplace / "Mnist_dataset", files)
 
 
+def npz(files):
+    """The bytes of Keras's mnist.npz with the arrays of IDX files."""
+    content = io.BytesIO()
+    np.savez(content, **{mnist.NPZ_NAMES[name]: mnist.parse_idx(data) for name, data in files.items()})
+    return content.getvalue()
+
+
 def test_keras_cache(files, workplace, monkeypatch):
-    names = {name: mnist.parse_idx(data) for name, data in files.items()}
-    (workplace / "keras" / "datasets").mkdir(parents=True)
-    np.savez(workplace / "keras" / "datasets" / "mnist.npz", **{mnist.NPZ_NAMES[n]: a for n, a in names.items()})
-    monkeypatch.setenv("KERAS_HOME", str(workplace / "keras"))
+    monkeypatch.setenv("KERAS_HOME", str(workplace))
+    (workplace / "datasets").mkdir()
+    (workplace / "datasets" / "mnist.npz").write_bytes(b"PK damaged")
+    with pytest.raises(mnist.Unavailable, match=r"mnist\.npz"):
+        mnist.make(workplace / "Mnist_dataset")
+    (workplace / "datasets" / "mnist.npz").write_bytes(npz(files))
     mnist.make(workplace / "Mnist_dataset")
     check_made(workplace / "Mnist_dataset", files)
 
 
-def test_a_damaged_keras_cache_is_passed_over(files, workplace, monkeypatch):
-    (workplace / "keras" / "datasets").mkdir(parents=True)
-    (workplace / "keras" / "datasets" / "mnist.npz").write_bytes(b"PK damaged")
-    monkeypatch.setenv("KERAS_HOME", str(workplace / "keras"))
-    with pytest.raises(mnist.Unavailable, match=r"mnist\.npz"):
-        mnist.make(workplace / "Mnist_dataset")
+UNUSABLE = {
+    "missing": lambda path: path.unlink(),
+    "another": lambda path: path.write_bytes(gzip.compress(b"\0\0\10\1\0\0\0\2\1\2")),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-10]),
+    "no gzip": lambda path: path.write_bytes(b"hello"),
+    "no folder": lambda path: shutil.rmtree(path.parent),
+}
 
 
-def spoil(folder, name):
-    path = folder / "t10k-labels-idx1-ubyte.gz"
-    if name == "missing":
-        path.unlink()
-    elif name == "another":
-        path.write_bytes(gzip.compress(b"\0\0\10\1\0\0\0\2\1\2"))
-    elif name == "cut":
-        path.write_bytes(path.read_bytes()[:-10])
-    elif name == "no gzip":
-        path.write_bytes(b"hello")
-
-
-@pytest.mark.parametrize("how", ["missing", "another", "cut", "no gzip"])
-def test_an_unusable_mnist_dir_is_an_error(files, workplace, monkeypatch, how):
-    spoil(put(workplace / "idx", files), how)
-    monkeypatch.setenv("MNIST_DIR", str(workplace / "idx"))
-    with pytest.raises(UsageError, match=r"MNIST_DIR: .*t10k-labels-idx1-ubyte"):
+@pytest.mark.parametrize("spoil", UNUSABLE.values(), ids=UNUSABLE)
+def test_an_unusable_mnist_dir_is_an_error(files, workplace, monkeypatch, spoil):
+    monkeypatch.setenv("MNIST_DIR", str(put(workplace / "idx", files)))
+    spoil(workplace / "idx" / "t10k-labels-idx1-ubyte.gz")
+    with pytest.raises(UsageError, match=r"MNIST_DIR: .*idx has no intact (t10k-labels|train-images)-idx"):
         sources.make_available(None)
     assert not list(workplace.glob("Mnist_dataset*"))
-
-
-def test_mnist_dir_that_is_no_folder(workplace, monkeypatch):
-    monkeypatch.setenv("MNIST_DIR", str(workplace / "nowhere"))
-    with pytest.raises(UsageError, match="nowhere is not a folder"):
-        sources.make_available(None)
 
 
 class Mirror(BaseHTTPRequestHandler):
@@ -121,14 +113,12 @@ class Mirror(BaseHTTPRequestHandler):
         if behaviour != "unsized":
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if behaviour == "cut":
-            data = data[: len(data) // 2]
+        self.wfile.write(data[: len(data) // 2])
         if behaviour == "stalls":
-            self.wfile.write(data[: len(data) // 2])
             self.wfile.flush()
             self.released.wait(20)
-            return
-        self.wfile.write(data)
+        elif behaviour != "cut":
+            self.wfile.write(data[len(data) // 2 :])
 
     def log_message(self, *args):
         pass
@@ -137,7 +127,7 @@ class Mirror(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(files, monkeypatch):
     """The address of a loopback server; mirrors wait 0.3 s for it."""
-    Mirror.files = {f"{name}.gz": gzip.compress(data) for name, data in files.items()}
+    Mirror.files = {f"{name}.gz": gzip.compress(data) for name, data in files.items()} | {"mnist.npz": npz(files)}
     Mirror.released = threading.Event()
     http = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
@@ -149,24 +139,10 @@ def server(files, monkeypatch):
     http.server_close()
 
 
-def test_download(server, files, workplace, monkeypatch):
-    monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/good/",))
-    mnist.make(workplace / "Mnist_dataset")
-    check_made(workplace / "Mnist_dataset", files)
-
-
+@pytest.mark.parametrize("good", ["good/", "good/mnist.npz"])
 @pytest.mark.parametrize("behaviour", ["gone", "silent", "stalls", "cut", "other", "garbage", "unsized"])
-def test_the_next_mirror_is_asked(server, files, workplace, monkeypatch, behaviour):
-    monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/{behaviour}/", "http://127.0.0.1:9/", f"{server}/good/"))
-    mnist.make(workplace / "Mnist_dataset")
-    check_made(workplace / "Mnist_dataset", files)
-
-
-def test_npz_mirror(server, files, workplace, monkeypatch):
-    arrays = {mnist.NPZ_NAMES[name]: mnist.parse_idx(data) for name, data in files.items()}
-    np.savez(workplace / "mnist.npz", **arrays)
-    Mirror.files["mnist.npz"] = (workplace / "mnist.npz").read_bytes()
-    monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/gone/", f"{server}/good/mnist.npz"))
+def test_the_next_mirror_is_asked(server, files, workplace, monkeypatch, behaviour, good):
+    monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/{behaviour}/", "http://127.0.0.1:9/", f"{server}/{good}"))
     mnist.make(workplace / "Mnist_dataset")
     check_made(workplace / "Mnist_dataset", files)
 
@@ -202,9 +178,8 @@ def test_killed_while_making(files, workplace, monkeypatch):
     environment = {**os.environ, "MNIST_DIR": "idx", "PYTHONPATH": str(PROJECT)}
     process = subprocess.Popen([sys.executable, "-c", SLOW_MAKING], env=environment, stdout=subprocess.PIPE)
     process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process.kill()
+    process.communicate()
     assert not (workplace / "Mnist_dataset").exists()
     (partial,) = workplace.glob("Mnist_dataset.partial-*")
     os.utime(partial, (0, 0))  # left behind long ago
