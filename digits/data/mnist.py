@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from digits.cli import UsageError
 from digits.data.folders import write_dataset
 
 SHA256 = {  # of the uncompressed IDX files
@@ -54,7 +55,7 @@ class Unavailable(Exception):
 def make(folder):
     """Write MNIST to folder/{train,test}/{0..9}/<index in the original set>.png, 70,000 files, 8-bit grey.
 
-    Raises ValueError if MNIST_DIR is set but unusable, Unavailable if there is no source of the data.
+    Raises UsageError if MNIST_DIR is set but unusable, Unavailable if there is no source of the data.
     """
     directory = os.environ.get("MNIST_DIR")
     arrays = _from_directory(Path(directory)) if directory else _from_cache_or_mirrors()
@@ -70,7 +71,7 @@ def _from_directory(folder):
             arrays.append(_checked(name, unzipped(path if path.is_file() else folder / f"{name}.gz")))
         except READ_ERRORS as error:
             advice = "put MNIST's file there, gzipped or not, or unset MNIST_DIR"
-            raise ValueError(f"MNIST_DIR: {folder} has no intact {name} ({error}); {advice}") from error
+            raise UsageError(f"MNIST_DIR: {folder} has no intact {name} ({error}); {advice}") from error
     return arrays
 
 
