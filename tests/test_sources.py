@@ -21,13 +21,6 @@ def test_drawn_digits(monkeypatch):
     assert np.bincount(images.labels).tolist() == [5] * 10 and images.classes == list("0123456789")
 
 
-def test_mnist_that_is_not_available(capsys):
-    assert sources.make_available(None) == "drawn"
-    assert "using drawn digits" in capsys.readouterr().err
-    with pytest.raises(UsageError, match=r"MNIST_DIR.*--data drawn"):
-        sources.make_available("mnist")
-
-
 def test_a_data_set_to_fetch():
     with pytest.raises(UsageError, match=r"emnist-letters: no such folder; .*python -m extras\.fetch emnist-letters"):
         sources.make_available("emnist-letters")

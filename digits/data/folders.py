@@ -46,23 +46,18 @@ def load_folder(folder, split):
     folder = folder / split
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; a data set has train/<class>/*.png and test/<class>/*.png")
-    paths = {
-        name: [f"{folder / name}{os.sep}{file}" for file in _entries(folder / name)]
-        for name in _entries(folder)
-        if (folder / name).is_dir()
-    }
-    if len(paths) < 2:
-        count = f"{len(paths)} class folder{'s' * (len(paths) != 1)}"
-        raise UsageError(f"{folder}: found {count}; at least 2 are needed, one for each class")
-    names = names or {name: name for name in paths}
-    for name, files in paths.items():
+    files = {name: _entries(folder / name) for name in _entries(folder) if (folder / name).is_dir()}
+    if len(files) < 2:
+        raise UsageError(f"{folder}: at least 2 class folders are needed, one for each class; it has {len(files)}")
+    names = names or {name: name for name in files}
+    for name in files:
         if name not in names:
             raise UsageError(f"{folder / name}: {DESCRIPTION} does not name this class; add it, or delete the folder")
-        if not files:
+        if not files[name]:
             raise UsageError(f"{folder / name}: no images in it; add some, or delete the folder")
-    labels = np.repeat(np.arange(len(names)), [len(paths.get(name, [])) for name in names])
-    all_paths = np.array([path for name in names for path in paths.get(name, [])])
-    return Images(list(names.values()), labels, all_paths, segment=segment)
+    labels = np.repeat(np.arange(len(names)), [len(files.get(name, [])) for name in names])
+    paths = np.array([os.path.join(folder, name, file) for name in names for file in files.get(name, [])])
+    return Images(list(names.values()), labels, paths, segment=segment)
 
 
 def _read_description(path):
@@ -75,7 +70,7 @@ def _read_description(path):
         segment = content.get("segment", not content.get("whole"))  # files of earlier versions say "whole"
         if not all(isinstance(name, str) for name in names.values()) or len(set(names.values())) < len(names):
             raise ValueError("two classes have the same name, or one has none")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: damaged ({error}); docs/data.md shows its form, or delete it") from error
     return names, bool(segment)
 
@@ -108,9 +103,8 @@ def write_dataset(folder, splits, about=None):
     for leftover in folder.parent.glob(folder.name + ".partial-*"):  # of a run that was killed
         if time.time() - leftover.stat().st_mtime > 600:
             shutil.rmtree(leftover, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=folder.name + ".partial-", dir=folder.parent))
-    try:
-        partial.chmod(0o755)  # mkdtemp makes it readable by its owner alone
+    with tempfile.TemporaryDirectory("", folder.name + ".partial-", folder.parent, True) as temporary:
+        partial = Path(temporary) / folder.name
         for split, (images, labels) in splits.items():
             write_png_folder(partial / split, images, labels)
         if about:
@@ -120,8 +114,6 @@ def write_dataset(folder, splits, about=None):
         except OSError:
             if not folder.is_dir():  # else another run was faster, with the same files
                 raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_png_folder(folder, images, labels):

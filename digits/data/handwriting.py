@@ -69,23 +69,18 @@ def _rescan(image, rng):
         return np.zeros((28, 28, 1), np.uint8)
     image = trimmed(image)
     if rng.random() < 0.25:  # people fill the square that they are given
-        image = _resize(image, *_stretched(image.shape, rng))
+        short, long = sorted(image.shape)
+        stretch = min(long / short, 3) ** rng.uniform(0.2, 1)
+        image = _resize(image, [side if side == long else round(side * stretch) for side in image.shape])
     if rng.random() < 0.3:
         factor = rng.uniform(14, 24) / max(image.shape)
-        image = _resize(image, *(max(3, round(side * factor)) for side in image.shape))
+        image = _resize(image, [max(3, round(side * factor)) for side in image.shape])
         if rng.random() < 0.6:
             image = (image > rng.uniform(0.3, 0.6)).astype(np.float32)
     return centre(image) if image.max() > 0.3 else np.zeros((28, 28, 1), np.uint8)
 
 
-def _stretched(shape, rng):
+def _resize(image, shape):
     height, width = shape
-    share = rng.uniform(0.2, 1)
-    if height > width:
-        return height, round(width * (min(height / width, 3) ** share))
-    return round(height * (min(width / height, 3) ** share)), width
-
-
-def _resize(image, height, width):
     filter = Image.Resampling.BOX if height < image.shape[0] and width < image.shape[1] else Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(image.astype(np.float32)).resize((width, height), filter))

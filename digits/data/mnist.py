@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from digits.cli import UsageError
 from digits.data.folders import write_dataset
 
 SHA256 = {  # of the uncompressed IDX files
@@ -54,31 +55,28 @@ class Unavailable(Exception):
 def make(folder):
     """Write MNIST to folder/{train,test}/{0..9}/<index in the original set>.png, 70,000 files, 8-bit grey.
 
-    Raises ValueError if MNIST_DIR is set but unusable, Unavailable if there is no source of the data.
+    Raises UsageError if MNIST_DIR is set but unusable, Unavailable if there is no source of the data.
     """
     directory = os.environ.get("MNIST_DIR")
-    arrays = list((_from_directory(Path(directory)) if directory else _from_cache_or_mirrors()).values())
+    arrays = _from_directory(Path(directory)) if directory else _from_cache_or_mirrors()
     write_dataset(Path(folder), {"train": arrays[:2], "test": arrays[2:]})
 
 
 def _from_directory(folder):
-    """{IDX name: uint8 array} from the IDX files in a folder."""
-    if not folder.is_dir():
-        raise ValueError(f"MNIST_DIR: {folder} is not a folder; set it to one with the four IDX files, or unset it")
-    arrays = {}
+    """The four uint8 arrays from the IDX files in a folder."""
+    arrays = []
     for name in SHA256:
-        path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-        if path is None:
-            raise ValueError(f"MNIST_DIR: {folder} has no {name}.gz (or {name}); put it there, or unset MNIST_DIR")
+        path = folder / name
         try:
-            arrays[name] = _checked(name, unzipped(path))
+            arrays.append(_checked(name, unzipped(path if path.is_file() else folder / f"{name}.gz")))
         except READ_ERRORS as error:
-            raise ValueError(f"MNIST_DIR: {path} is not MNIST's: {error}; replace it, or unset MNIST_DIR") from error
+            advice = "put MNIST's file there, gzipped or not, or unset MNIST_DIR"
+            raise UsageError(f"MNIST_DIR: {folder} has no intact {name} ({error}); {advice}") from error
     return arrays
 
 
 def _from_cache_or_mirrors():
-    """{IDX name: uint8 array} from Keras's cache or the first mirror that has them."""
+    """The four uint8 arrays from Keras's cache or the first mirror that has them."""
     failures, cached = [], keras_cache() / "mnist.npz"
     for source in [cached] * cached.is_file() + list(MIRRORS):
         if sys.stderr.isatty():
@@ -86,7 +84,7 @@ def _from_cache_or_mirrors():
         try:
             if str(source).endswith(".npz"):
                 return _from_npz(cached.read_bytes() if source == cached else _downloaded(source))
-            return {name: _checked(name, gzip.decompress(_downloaded(f"{source}{name}.gz"))) for name in SHA256}
+            return [_checked(name, gzip.decompress(_downloaded(f"{source}{name}.gz"))) for name in SHA256]
         except READ_ERRORS as error:
             failures.append(f"{source}: {error or type(error).__name__}")
     raise Unavailable("; ".join(failures))
@@ -105,12 +103,12 @@ def unzipped(path):
 
 def _from_npz(data):
     """Rebuild the IDX bytes from Keras's mnist.npz, so that one set of checksums serves every source."""
-    arrays = {}
+    arrays = []
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         for name, key in NPZ_NAMES.items():
             array = archive[key].astype(np.uint8)
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
-            arrays[name] = _checked(name, header + array.tobytes())
+            arrays.append(_checked(name, header + array.tobytes()))
     return arrays
 
 

@@ -45,8 +45,7 @@ def printed_letters(images, count, rng):
         page = Image.new("L", (SIDE, SIDE))
         letter, font = LETTERS[rng.integers(len(LETTERS))], fonts[rng.integers(len(fonts))]
         ImageDraw.Draw(page).text((SIDE / 2, SIDE / 2), letter, 255, font, anchor="mm")
-        left, top, right, bottom = page.getbbox()
-        result[index] = centre(np.asarray(page.crop((left, top, right, bottom)), np.float32) / 255)
+        result[index] = centre(np.asarray(page.crop(page.getbbox()), np.float32) / 255)
     return result
 
 
@@ -69,14 +68,14 @@ def merged_digits(images, count, rng):
     result = np.zeros((count, 28, 28, 1), np.uint8)
     for index in range(count):
         one, two = (image[:, image.any(0)] for image in (left[index], right[index]))
-        wide = np.zeros((28, one.shape[1] + two.shape[1]), np.uint8)
-        overlap = min(rng.integers(0, 3), one.shape[1])
-        wide[:, : one.shape[1]] = one
-        start = one.shape[1] - overlap
-        wide[:, start : start + two.shape[1]] = np.maximum(wide[:, start : start + two.shape[1]], two)
+        widths = one.shape[1], two.shape[1]
+        overlap = min(rng.integers(0, 3), widths[0])
+        wide = np.pad(one, ((0, 0), (0, widths[1])))
+        second = wide[:, widths[0] - overlap :][:, : widths[1]]
+        np.maximum(second, two, out=second)
         if rng.random() < 0.5:
-            cut = rng.uniform(0.25, 0.7, 2) * [one.shape[1], two.shape[1]]
-            wide = wide[:, int(cut[0]) : one.shape[1] + int(cut[1])]
+            start, stop = (rng.uniform(0.25, 0.7, 2) * widths).astype(int)
+            wide = wide[:, start : widths[0] + stop]
         result[index] = centre(wide / 255)
     return result
 
@@ -86,8 +85,7 @@ def patches(images, count, rng):
     result = np.zeros((count, 28, 28, 1), np.uint8)
     for part in np.array_split(np.arange(count), 24):
         noise = rng.normal(size=(len(part), 28, 28))
-        size = rng.uniform(0.8, 5, 2)
-        noise = ndimage.gaussian_filter(noise, (0, *size))
+        noise = ndimage.gaussian_filter(noise, (0, *rng.uniform(0.8, 5, 2)))
         noise = noise / noise.std((1, 2), keepdims=True) + rng.uniform(-1.2, 0.6, (len(part), 1, 1))
         result[part, 4:24, 4:24, 0] = 255 * np.clip(noise * rng.uniform(0.5, 4) + 0.5, 0, 1)[:, 4:24, 4:24]
     return result

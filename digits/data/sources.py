@@ -43,8 +43,6 @@ def make_available(data):
             ) from error
         print("MNIST is not available (--data mnist says why): using drawn digits, as --data drawn", file=sys.stderr)
         return "drawn"
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def load(data, split):

@@ -30,8 +30,8 @@ def draw(count, seed=0, rare=False):
     images.
     """
     rng = np.random.default_rng(seed)
-    glyphs = [(digit, weight, glyph) for digit in GLYPHS for weight, glyph in GLYPHS[digit]]
-    digits, weights = np.array([glyph[0] for glyph in glyphs]), np.array([glyph[1] for glyph in glyphs], float)
+    weights, glyphs = zip(*(pair for pairs in GLYPHS.values() for pair in pairs), strict=True)
+    weights, digits = np.array(weights, float), np.repeat(list(GLYPHS), [len(pairs) for pairs in GLYPHS.values()])
     if rare:
         chosen = rng.choice(len(glyphs), count, p=1 / weights / (1 / weights).sum())
         labels = digits[chosen]
@@ -44,7 +44,7 @@ def draw(count, seed=0, rare=False):
     indices = [(glyph, np.flatnonzero(chosen == glyph)) for glyph in range(len(glyphs))]
     jobs = [(glyph, index[i : i + BLOCK]) for glyph, index in indices for i in range(0, len(index), BLOCK)]
     for glyph, block in progress(jobs, "Drawing digits"):
-        images[block] = pen(glyphs[glyph][2], len(block), rng)
+        images[block] = pen(glyphs[glyph], len(block), rng)
     return images[..., None], labels
 
 
@@ -129,8 +129,6 @@ def _centre(images):
     size = images.shape[1]
     mass = images.sum((1, 2), dtype=np.float64)
     index = np.arange(size)
-    down = np.rint(size / 2 - (images.sum(2) * index).sum(1) / mass).astype(int)
-    right = np.rint(size / 2 - (images.sum(1) * index).sum(1) / mass).astype(int)
-    down, right = np.clip(down, -4, 4), np.clip(right, -4, 4)  # the ink is 4 pixels from the edge
-    rows, columns = index - down[:, None], index - right[:, None]
+    shifts = (np.rint(size / 2 - (images.sum(axis) * index).sum(1) / mass).astype(int) for axis in (2, 1))
+    rows, columns = (index - np.clip(shift, -4, 4)[:, None] for shift in shifts)  # the ink is 4 pixels from the edge
     return images[np.arange(len(images))[:, None, None], rows[:, :, None] % size, columns[:, None, :] % size]
