@@ -90,7 +90,7 @@ def test_the_fingerprint_tells_data_apart(folder, decoded):
 def test_where_decoded_images_are_kept(workplace, monkeypatch):
     images = Images(["0", "1"], np.zeros(1000, int), np.array(["a.png"] * 1000))
     folder = workplace / "a.cache"
-    for kind, expected in (("auto", pipeline.MEMORY), ("disk", folder)):
+    for kind, expected in (("auto", pipeline.MEMORY), ("disk", pipeline.Cache("disk", folder))):
         folder.mkdir()
         (folder / "old").write_text("left by a run that was killed")
         with pipeline.open_cache(kind, images, folder) as cache:
@@ -98,7 +98,7 @@ def test_where_decoded_images_are_kept(workplace, monkeypatch):
         assert not folder.exists()
     monkeypatch.setattr(pipeline, "free_memory", lambda: 2_000_000)
     with pytest.raises(KeyboardInterrupt), pipeline.open_cache("auto", images, folder) as cache:
-        assert cache == folder
+        assert cache.folder == folder
         raise KeyboardInterrupt
     assert not folder.exists()
     drawn = images._replace(paths=None, pixels=np.zeros((1000, 28, 28, 1), np.uint8))
@@ -106,7 +106,7 @@ def test_where_decoded_images_are_kept(workplace, monkeypatch):
         assert cache == pipeline.MEMORY
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pipeline.open_cache("auto", images, folder) as cache:
-        assert cache is None
+        assert cache.kind == "none"
     with pytest.raises(UsageError, match="--cache"), pipeline.open_cache("disk", images, folder):
         pass
     assert pipeline.free_memory() > 0
@@ -116,7 +116,7 @@ def test_the_cache_on_disk_takes_the_room_that_is_reserved(drawn_folder, workpla
     images = load_folder(drawn_folder, "train").select(np.tile(np.arange(300), 10))
     with pipeline.open_cache("disk", images, workplace / "a.cache") as cache:
         decoded = pipeline.decode(images, cache, "training")
-        assert sum(path.stat().st_size for path in cache.iterdir()) <= 3000 * pipeline.IMAGE_BYTES
+        assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= 3000 * pipeline.IMAGE_BYTES
     assert len(decoded) == 3000
 
 

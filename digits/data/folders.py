@@ -103,7 +103,7 @@ def write_dataset(folder, splits, about=None):
     for leftover in folder.parent.glob(folder.name + ".partial-*"):  # of a run that was killed
         if time.time() - leftover.stat().st_mtime > 600:
             shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory("", folder.name + ".partial-", folder.parent, True) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.partial-", dir=folder.parent) as temporary:
         partial = Path(temporary) / folder.name
         for split, (images, labels) in splits.items():
             write_png_folder(partial / split, images, labels)

@@ -10,6 +10,7 @@ import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -23,12 +24,19 @@ DECODED_BATCH = 500  # decoded images cached together: one by one, each takes 40
 PNG_28_28_GREY = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes([0, 0, 0, 28, 0, 0, 0, 28, 8, 0])  # how the file starts
 
 
-MEMORY = ""  # the cache that decode() takes: in memory, None for none, or the folder of files on disk
+class Cache(NamedTuple):
+    """Where decoded images are kept."""
+
+    kind: str  # "memory", "disk" or "none"
+    folder: Path | None = None  # of the files, on disk
+
+
+MEMORY = Cache("memory")
 
 
 @contextmanager
 def open_cache(kind, images, folder):
-    """Yield the cache for decode(); on disk it is `folder`, removed at the end.
+    """Yield the Cache for decode(); on disk it is `folder`, removed at the end.
 
     kind: "memory", "disk", "none", or "auto": memory if the images take a small part of what is free, else disk, which
     is as fast, if it has room. Raises UsageError if it has none for "disk".
@@ -36,16 +44,18 @@ def open_cache(kind, images, folder):
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     count = 0 if images.paths is None else len(images.paths)
     needed, room = count * IMAGE_BYTES, shutil.disk_usage(folder.absolute().parent).free
-    if kind == "auto":
-        kind = "memory" if needed <= free_memory() / 50 else "disk" if needed < room else "none"
+    if kind == "auto" and needed <= free_memory() / 50:
+        kind = "memory"
+    elif kind == "auto":
+        kind = "disk" if needed < room else "none"
     if kind != "disk":
-        yield MEMORY if kind == "memory" else None
+        yield Cache(kind)
         return
     if room < needed:
         raise UsageError(f"--cache disk: no room for {count:,} images beside {folder}; free some, or use --cache none")
     folder.mkdir()
     try:
-        yield folder
+        yield Cache("disk", folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -74,8 +84,8 @@ def decode(images, cache=MEMORY, name="images"):
 
     dataset = from_arrays(images.paths, images.labels)
     batches = dataset.map(decode_png, num_parallel_calls=os.cpu_count()).batch(DECODED_BATCH)
-    if cache is not None:
-        batches = batches.cache(str(cache / name) if cache else MEMORY)
+    if cache.kind != "none":
+        batches = batches.cache(str(cache.folder / name) if cache.kind == "disk" else "")
     with hold_native_log():  # an error that is reported here in one line is logged there in ten
         try:
             for _ in progress(batches, "Reading images", total=len(batches)):
