@@ -50,8 +50,7 @@ def confusion_matrix(result):
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="predicted", ylabel="true")
     axis.set_title(f"{100 * result['accuracy']:.2f}% of {result['total']:,} correct")
-    bar = figure.colorbar(image, label="share of the true class", shrink=0.8, ticks=[0.1, 1, 10, 100])
-    bar.ax.set_yticklabels(["0.1%", "1%", "10%", "100%"])
+    figure.colorbar(image, label="share of the true class", shrink=0.8, ticks=[0.1, 1, 10, 100], format="%g%%")
     return figure
 
 
@@ -109,7 +108,10 @@ def predictions(rows):
         left.axis("off")
         if len(reading.digits) > 1:
             for digit in reading.digits:
-                _draw_box(left, digit, factor, corner)
+                x, y = (np.array(digit.box[:2]) - corner) / factor
+                width, height = np.array(digit.box[2:]) / factor
+                left.add_patch(Rectangle((x, y), width, height, fill=False, color="tab:orange"))
+                left.text(x, y, digit.digit, color="tab:orange", va="bottom", fontsize=9)
         middle.axis("off")
         if reading.image is None:
             middle.set_title("no ink found", fontsize=10)
@@ -127,25 +129,15 @@ def predictions(rows):
     return figure
 
 
-def _draw_box(axis, digit, factor, corner):
-    x, y = (digit.box[0] - corner[0]) / factor, (digit.box[1] - corner[1]) / factor
-    box = Rectangle((x, y), digit.box[2] / factor, digit.box[3] / factor, fill=False, color="tab:orange")
-    axis.add_patch(box)
-    axis.text(x, y, digit.digit, color="tab:orange", va="bottom", fontsize=9)
-
-
 def steps(rows):
     """A line for each Row: each step from the picture to what the network saw."""
     titles = ("ink, without the light", "strokes", "without lines", "pieces", "what the network sees")
-    figure, axes = plt.subplots(
-        len(rows), 1 + len(titles), figsize=(13, 2.2 * len(rows) + 0.3), squeeze=False, layout="constrained"
-    )
+    size = (13, 2.2 * len(rows) + 0.3)
+    figure, axes = plt.subplots(len(rows), 6, figsize=size, squeeze=False, layout="constrained")
     for line, (pixels, _, _, reading, title) in zip(axes, rows, strict=True):
         steps = segmentation.preprocess(pixels)
         pieces = np.where(steps.pieces > 0, 1 + (steps.pieces - 1) % 9, np.nan)
-        seen = [digit.image[..., 0] for digit in reading.digits[:9]]
-        if not seen and reading.image is not None:
-            seen = [reading.image[..., 0]]
+        seen = [digit.image for digit in reading.digits[:9]] or [reading.image]
         line[0].imshow(pixels)
         line[0].set_title(title, fontsize=9, loc="left", pad=20)  # above the others, since it may be longer
         for axis, image in zip(line[1:4], (steps.foreground, steps.strokes, steps.unruled), strict=True):
@@ -153,10 +145,10 @@ def steps(rows):
         line[4].imshow(pieces, cmap="Set1", vmin=1, vmax=9, interpolation="nearest")
         for axis, name in zip(line[1:], titles, strict=True):
             axis.set_title(name, fontsize=9)
-        if seen:
-            line[5].imshow(_tiles(seen), cmap="gray", vmin=0, vmax=255)
-        else:
+        if seen[0] is None:
             line[5].set_title("no ink found", fontsize=9)
+        else:
+            line[5].imshow(_tiles(seen), cmap="gray", vmin=0, vmax=255)
         for axis in line:
             axis.set(xticks=[], yticks=[])
     return figure
@@ -166,7 +158,8 @@ def _tiles(images):
     """Up to nine images beside and below each other, as square as possible."""
     columns = int(np.ceil(np.sqrt(len(images))))
     images = images + [np.zeros_like(images[0])] * (-len(images) % columns)
-    return np.vstack([np.hstack(images[start : start + columns]) for start in range(0, len(images), columns)])
+    lines = [np.hstack(images[start : start + columns]) for start in range(0, len(images), columns)]
+    return np.vstack(lines)[..., 0]
 
 
 def sizes(errors):
@@ -176,8 +169,8 @@ def sizes(errors):
         mean = np.mean(values)
         axis.plot([parameters] * len(values), values, "o", color="tab:blue", alpha=0.35)
         axis.plot(parameters, mean, "_", color="tab:orange", markersize=24, markeredgewidth=3)
-        at = (parameters, max(values))
-        axis.annotate(f"{100 - mean:.2f}%", at, (0, 8), textcoords="offset points", ha="center")
+        top = (parameters, max(values))
+        axis.annotate(f"{100 - mean:.2f}%", top, (0, 8), textcoords="offset points", ha="center")
     axis.set(xscale="log", yscale="log", xlabel="parameters", ylabel="test error, %")
     axis.set_title("Accuracy by size: each seed, and their mean")
     label_plainly(axis.xaxis)
@@ -229,8 +222,7 @@ def save(figure, path):
 
 def has_screen():
     """Whether Matplotlib can open windows here."""
-    backend = plt.get_backend().lower()
-    return backend in backend_registry.list_builtin(BackendFilter.INTERACTIVE)
+    return plt.get_backend().lower() in backend_registry.list_builtin(BackendFilter.INTERACTIVE)
 
 
 def show():

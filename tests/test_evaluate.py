@@ -39,9 +39,7 @@ def test_as_a_process_its_numbers_are_those_of_independent_code(trained, drawn_f
     assert result["accuracy"] == pytest.approx((predicted == labels).mean())
     likelihood = probabilities[np.arange(100), labels]
     assert result["loss"] == pytest.approx(-np.log(likelihood).mean(), abs=1e-5)
-    for true in range(10):
-        for guess in range(10):
-            assert result["confusion_matrix"][true][guess] == ((labels == true) & (predicted == guess)).sum()
+    assert result["confusion_matrix"] == np.histogram2d(labels, predicted, bins=range(11))[0].tolist()
     three = result["per_class"]["3"]
     assert three["recall"] == pytest.approx((predicted[labels == 3] == 3).mean())
     if (predicted == 3).any():
