@@ -20,7 +20,10 @@ def test_the_table(capsys):
     table.add("slow", "s", [None, 40.0, 50.0])
     table.add("middle", "s", [10.0, 20.0, 30.0], "slow", memory=[78.4, 1234])
     table.add("fast", "s", [1.0, 4.0, 15.0], "middle")
-    lines = capsys.readouterr().out.splitlines()[2:]
+    table.add("against what was not reached", "s", [1.0, 1.0, 1.0], "slow")
+    assert [row["ratio"] for row in table.rows.values()] == [None, None, 0.2, None]
+    head, rule, *lines = capsys.readouterr().out.splitlines()
+    assert head.startswith("| what | unit | median") and set(rule) == set("| -")
     assert lines[0] == "| slow | s | not reached in 1 of 3 | 40 – 50 | 3 |  |  |"
     assert lines[1] == "| middle | s | 20 | 10 – 30 | 3 |  | 1,234 MB |"
     assert lines[2] == "| fast | s | 4 | 1 – 15 | 3 | 0.2 × middle |  |"
@@ -58,10 +61,22 @@ def test_requests(project, service_port):
 
 
 @pytest.mark.slow
-def test_real_processes(project, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "SECONDS", 0.5)
-    assert bench.main(["startup", "service", "--repeats", "1"]) == 0
-    assert "| answers that were wrong or refused |  | 0 |" in capsys.readouterr().out
+def test_all_parts_on_little_data(project, monkeypatch, capsys):
+    small = {"STEPS": 2, "EPOCHS_TO": {0.05: 1, 1.1: 2}, "LIMIT": 600, "MAX_EPOCHS": 2}
+    for module, values in ((bench, {"PICTURES": 5, "SECONDS": 2, "CLIENTS": 2}), (bench_training, small)):
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
+    assert bench.main(["--json", "--repeats", "1"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert "cores" in table["machine"]
+    rows = {row["what"]: row for row in table["rows"]}
+    reached, not_reached = (rows[f"Keras example to {target} %, cut at 600 s"] for target in (5, 110))
+    assert reached["n"] == 1 and 0 < reached["median"] < 60
+    assert not_reached["values"] == [None] and not_reached["median"] is None
+    assert rows["train.py --epochs 1 to 5 %, cut at 600 s"]["against"] == "Keras example to 5 %, cut at 600 s"
+    assert rows["network alone, float32"]["median"] > 0
+    assert rows["predict.py --json, one picture"]["ratio"] > 0
+    assert rows["answers that were wrong or refused"]["values"] == [0]
 
 
 def test_a_part_that_does_not_exist(capsys):

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -118,7 +119,9 @@ def test_a_model_of_other_classes_is_compared_on_its_own_images(kind, exported, 
     about = {"classes": LETTERS, "threshold": 0.25, "data": {"name": "letters"}}
     model.save(model.build("dense64"), workplace / "letters_dense64.keras", about)
     assert export.main(["--model", "letters_dense64.keras", "--to", kind.replace("tflite", "litert")]) == 0
-    assert "100 test images of letters" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "100 test images of letters" in out and "The same answer on 100 of 100 images" in out
+    assert re.fullmatch(rf"Exported letters_dense64\.{kind} \(\d{{3}} kB\)", out.splitlines()[-1])
     loaded = model.load(f"letters_dense64.{kind}")
     assert loaded[1:] == (LETTERS, 0.25, True) and loaded.network.input_shape == (None, 28, 28, 1)
 

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from digits.reading.foreground import foreground
+from digits.reading.segmentation import segment
 from extras.drawing import on_paper, write
 
 INK = write("5", np.random.default_rng(0), 200, 200, 140, 16, glyph=0, corner=(30, 50))
@@ -23,6 +24,8 @@ PICTURES = {
 @pytest.mark.parametrize(("ink", "picture"), PICTURES.values(), ids=PICTURES)
 def test_ink_of_any_colour_under_any_light(ink, picture):
     assert np.corrcoef(foreground(picture).ravel(), ink.ravel())[0, 1] > 0.95
+    found, plain = (max(segment(one), key=lambda c: c.box[2] * c.box[3]).image for one in (picture, on_paper(INK)))
+    assert np.corrcoef(found.ravel(), plain.ravel())[0, 1] > 0.97
 
 
 def test_a_small_crop_with_light_from_one_side():

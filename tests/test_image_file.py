@@ -78,6 +78,7 @@ BOMB[29:33] = zlib.crc32(BOMB[12:29]).to_bytes(4, "big")
         (b"P6 x 3 255 " + bytes(50), "damaged|not a picture"),
         (in_format(Image.new("L", (30, 20)), "TIFF").replace(b"\0\1\4\0", b"\x99\1\4\0", 1), "damaged|not a picture"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", "not a picture"),  # a program
+        (bytearray(b"text again, as a bytearray"), "not a picture"),
         (np.zeros((4, 4)), "uint8"),
         (np.zeros((4, 4, 5), np.uint8), "uint8"),
         (np.zeros((0, 4), np.uint8), "empty"),

@@ -143,11 +143,18 @@ def server(files, monkeypatch):
 
 
 @pytest.mark.parametrize("good", ["good/", "good/mnist.npz"])
-@pytest.mark.parametrize("behaviour", ["gone", "silent", "stalls", "trickles", "cut", "other", "garbage", "unsized"])
+@pytest.mark.parametrize(
+    "behaviour", ["good", "gone", "silent", "stalls", "trickles", "cut", "other", "garbage", "unsized"]
+)
 def test_the_next_mirror_is_asked(server, files, workplace, monkeypatch, behaviour, good):
     monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/{behaviour}/", "http://127.0.0.1:9/", f"{server}/{good}"))
     mnist.make(workplace / "Mnist_dataset")
     check_made(workplace / "Mnist_dataset", files)
+
+
+def test_a_mirror_that_trickles_is_given_up(server):
+    with pytest.raises(ValueError, match=r"only .* bytes came"):
+        mnist.download(f"{server}/trickles/mnist.npz", io.BytesIO())
 
 
 def test_when_nothing_answers(server, workplace, monkeypatch, capsys):

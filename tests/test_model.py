@@ -30,6 +30,7 @@ def test_sizes(network, classes, parameters, channels):
         ([32, 64, 128], 3, 94_538, [26, 11, 3]),
         ([8], 7, 1_274, [22]),
         ([8, 16], 5, 3_994, [24, 8]),
+        ([8, 16, 24], 3, 5_122, [26, 11, 3]),
         ([8, 16, 24, 24], 5, 28_122, [24, 8, 4, 4]),  # where the kernel no longer fits, the image keeps its size
         ([4] * 8, 7, 6_158, [22, 5, 2, 2, 2, 2, 2, 2]),
     ],
@@ -43,9 +44,10 @@ def test_layers_of_the_cnn(filters, kernel_size, parameters, sides):
                      "GlobalAveragePooling2D", "Dropout", "Dense"]  # fmt: skip
     convolutions = [layer for layer in built.layers if isinstance(layer, Conv2D)]
     assert [layer.filters for layer in convolutions] == filters
+    assert {layer.kernel_size for layer in convolutions} == {(kernel_size, kernel_size)}
     assert [layer.output.shape[1] for layer in convolutions] == sides
     assert all(layer.kernel_regularizer for layer in convolutions)
-    assert built.count_params() == parameters
+    assert built.count_params() == parameters and built.output_shape == (None, 10)
 
 
 def test_saved_file_opens_with_plain_keras(tmp_path):

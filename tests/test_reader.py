@@ -18,6 +18,8 @@ def test_one_answer_for_every_kind_of_picture_and_model(shipped):
     assert reading.confidence == reading.probabilities["5"] > 0.5
     assert sum(reading.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert (reading.image.shape, reading.image.dtype) == ((28, 28, 1), np.uint8)
+    x, y, width, height = reading.box
+    assert 0 <= x < x + width <= 240 and 0 <= y < y + height <= 320
     image = Image.open(FIVE)
     for picture in (str(FIVE), FIVE.read_bytes(), image, np.asarray(image)):
         assert read(picture, str(shipped)).probabilities == reading.probabilities

@@ -1,15 +1,17 @@
+import re
+
 import pytest
+from PIL import Image
 
 import train
 from extras import seeds
 from tests.conftest import TINY, one_line
 
 
-@pytest.mark.slow
 def test_mean_and_deviation_over_seeds(drawn_folder, capsys):
     assert seeds.main(["--repeats", "2", "--data", str(drawn_folder), *TINY, "--epochs", "1"]) == 0
-    row = "filters [4, 8] | 498 | 2 | "
-    assert row in capsys.readouterr().out.splitlines()[-1]
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert re.search(r"filters \[4, 8\] \| 498 \| 2 \| \d+\.\d\d ± \d+\.\d\d \| \d+\.\d\d ± \d+\.\d\d \| \d+", row)
 
 
 def test_sizes(workplace, monkeypatch, capsys):
@@ -20,7 +22,7 @@ def test_sizes(workplace, monkeypatch, capsys):
     assert seeds.main(["--sizes", "--repeats", "2", "--data", "drawn"]) == 0
     assert [(s.seed, s.filters) for s in used] == [(seed, filters) for filters in seeds.SIZES for seed in (0, 1)]
     assert "filters [32, 64, 128] | 94,538 | 2 | – | 99.00 ± 0.00 | 1.00 ± 0.00 |" in capsys.readouterr().out
-    assert (workplace / "docs" / "sizes.png").stat().st_size > 5000
+    assert Image.open("docs/sizes.png").width > 500
 
 
 @pytest.mark.parametrize("flags", ["--seed 5", "--model a.keras", "--resume", "--filters 8 --sizes", "--epoch-count"])
