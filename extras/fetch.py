@@ -115,20 +115,24 @@ def _read(path, name):
 
 
 def _cached(url, name, md5):
-    """The path of a file in Keras's cache, downloaded if it is not there, removed if it is another."""
+    """The path of a file in Keras's cache; downloaded if it is not there, or is another."""
     path = mnist.keras_cache() / name
-    if not path.exists():
+    if not path.exists() or _md5(path) != md5:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            mnist.download(url, file)
+        with atomic_write(path) as temporary:
+            with temporary.open("wb") as file:
+                mnist.download(url, file)
+            if _md5(temporary) != md5:
+                raise ValueError("the wrong checksum")
+    return path
+
+
+def _md5(path):
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
-    if digest.hexdigest() != md5:
-        path.unlink()
-        raise ValueError("the wrong checksum")
-    return path
+    return digest.hexdigest()
 
 
 def main(argv=None):

@@ -187,7 +187,9 @@ def test_download_of_four_files(server, workplace, monkeypatch):
     put(workplace / "served" / "good", good)
     put(workplace / "served" / "other", {name: data[:-1] for name, data in good.items()})
     set_source(monkeypatch, "fashion", [f"{address}/{name}/" for name in ("none", "other", "good")], *good.values())
+    cached = put(mnist.keras_cache(), {"fashion-t10k-labels-idx1-ubyte.gz": b"another"})
     fetch.fetch("fashion")
+    assert (cached / "fashion-t10k-labels-idx1-ubyte.gz").read_bytes() == good["t10k-labels-idx1-ubyte.gz"]
     assert asked[:2] == ["/none/train-images-idx3-ubyte.gz", "/other/train-images-idx3-ubyte.gz"]
     assert load_folder(Path("fashion"), "test").classes == fetch.DATASETS["fashion"].classes
     set_source(monkeypatch, "kmnist", [f"{address}/other/"], *good.values())
