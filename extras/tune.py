@@ -23,6 +23,12 @@ from digits import model, plots
 from digits.cli import Parser, RunError, UsageError, first_line, flag, import_tensorflow, number, option, run
 from digits.data import folders, sources
 
+try:
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+except ModuleNotFoundError:  # tune() says how to install it
+    optuna = None
+
 RANGES = {  # of the parameters of a trial: least, most
     "layers": [2, 4],  # convolutions
     "first_filters": [8, 40],  # of the first convolution
@@ -87,22 +93,20 @@ def train_flags(settings):
 def run_trial(trial, training_set, validation_set, classes, epochs, max_parameters):
     """Train with the settings that a trial suggests; return the last val_accuracy, 0-1. Raises optuna.TrialPruned."""
     import keras
-    import optuna
 
     from digits import training
 
-    def report(result, prune=False):
+    def report(result):
         cost = f"{network.count_params():7,} parameters  {trial.user_attrs.get('seconds', 0):5.0f} s"
         tqdm.write(f"trial {trial.number:3}  {result:13}  {cost}")  # above Optuna's progress bar
         sys.stdout.flush()
-        if prune:
-            raise optuna.TrialPruned
 
     def on_epoch(history, variables):
         trial.set_user_attr("seconds", round(sum(row["seconds"] for row in history), 1))
         trial.report(history[-1]["val_accuracy"], len(history))
         if len(history) < epochs and trial.should_prune():
-            report("stopped early", prune=True)
+            report("stopped early")
+            raise optuna.TrialPruned
 
     settings = suggest_settings(trial, epochs)
     settings.precision = model.choose_precision(settings.precision)
@@ -111,19 +115,19 @@ def run_trial(trial, training_set, validation_set, classes, epochs, max_paramete
     trial.set_user_attr("flags", train_flags(settings))
     trial.set_user_attr("parameters", network.count_params())
     if network.count_params() > max_parameters:
-        report("too large", prune=True)
+        report("too large")
+        raise optuna.TrialPruned
     try:
         history = training.fit(network, training_set, validation_set, settings, on_epoch=on_epoch, quiet=True)
     except RunError:
-        report("diverged", prune=True)
+        report("diverged")
+        raise optuna.TrialPruned from None
     report(f"{100 * history[-1]['val_accuracy']:.2f}%")
     return history[-1]["val_accuracy"]
 
 
 def open_study(url, name):
     """The study of this name in a database; created if it does not exist. Raises UsageError."""
-    import optuna
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the heartbeat
     retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=2)
@@ -172,8 +176,6 @@ def search(study, images, settings):
 
 def show_results(study, data):
     """Print the best trials and the command that repeats the best one; save the figure."""
-    import optuna
-
     finished = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     if not finished:
         print(f"No trial of the study '{study.study_name}' has finished yet", flush=True)
@@ -192,11 +194,8 @@ def show_results(study, data):
 
 
 def tune(settings):
-    try:
-        import optuna
-        from sqlalchemy.exc import SQLAlchemyError
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the package {error.name} is missing: pip install -r extras/requirements-tune.txt") from None
+    if optuna is None:
+        raise UsageError("the package optuna is missing: pip install -r extras/requirements-tune.txt")
     data = sources.make_available(settings.data)
     images = sources.load(data, "train")
     study = open_study(settings.storage, settings.study or f"{sources.name_of(data)}, {settings.epochs} epochs")

@@ -206,5 +206,5 @@ def test_one_line_for_what_is_wrong(no_fit, drawn_folder, workplace, monkeypatch
     (workplace / "text.db").write_text("no database, but a text that is long enough to be told from one")
     one_line(capsys, tune.main([*flags, "--storage", "sqlite:///text.db"]), "--storage")
     one_line(capsys, tune.main(["--data", "nowhere"]), "nowhere")
-    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setattr(tune, "optuna", None)
     one_line(capsys, tune.main(flags), "optuna", "pip install -r extras/requirements-tune.txt")
