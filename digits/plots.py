@@ -133,7 +133,7 @@ def steps(rows):
     """A line for each Row: each step from the picture to what the network saw."""
     titles = ("ink, without the light", "strokes", "without lines", "pieces", "what the network sees")
     size = (13, 2.2 * len(rows) + 0.3)
-    figure, axes = plt.subplots(len(rows), 6, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(len(rows), 1 + len(titles), figsize=size, squeeze=False, layout="constrained")
     for line, (pixels, _, _, reading, title) in zip(axes, rows, strict=True):
         steps = segmentation.preprocess(pixels)
         pieces = np.where(steps.pieces > 0, 1 + (steps.pieces - 1) % 9, np.nan)

@@ -103,7 +103,8 @@ def write_dataset(folder, splits, about=None):
     for leftover in folder.parent.glob(folder.name + ".partial-*"):  # of a run that was killed
         if time.time() - leftover.stat().st_mtime > 600:
             shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.partial-", dir=folder.parent) as temporary:
+    place = {"prefix": f"{folder.name}.partial-", "dir": folder.parent}
+    with tempfile.TemporaryDirectory(**place, ignore_cleanup_errors=True) as temporary:
         partial = Path(temporary) / folder.name
         for split, (images, labels) in splits.items():
             write_png_folder(partial / split, images, labels)
