@@ -71,7 +71,6 @@ class Settings:
 
 def random_test_image(data):
     """Return (Picture, true label) of a random test image of a data set."""
-    data = data or "mnist"
     if data != "drawn" and not (sources.folder_of(data) / "test").is_dir():
         raise UsageError(
             f"--random: there is no {sources.folder_of(data) / 'test'}; train.py makes it, or use --data drawn"

@@ -1,7 +1,7 @@
 """Train a network on the digits in Mnist_dataset/ and save it as mnist_cnn.keras.
 
     python train.py                                # MNIST, the small exact network, about six minutes on 2 cores
-    python train.py --epochs 1                     # 99 % of the test images, the fastest way there
+    python train.py --epochs 1                     # 99 % accuracy on the test images, the shortest run
     python train.py --epochs 4                     # a first good network in about a minute
     python train.py --data letters --network dense64   # your own images in letters/{train,test}/<class>/*.png
     python train.py --resume                       # continue after Ctrl-C, a crash or a power cut
@@ -31,12 +31,12 @@ class Settings:
     data: str = option(None, sources.HELP, recorded=False)
     network: str = option("cnn", "network to train, see digits/model.py", choices=list(model.NETWORKS))
     epochs: int = option(30, "passes over the training images", number(int, least=1, most=100_000))
-    optimizer: str = option(None, "(default: from --epochs)", choices=["adam", "muon"])
+    optimizer: str = option(None, "update rule (default: from --epochs)", choices=["adam", "muon"])
     batch_size: int = option(None, "images per step (default: from --epochs)", number(int, least=1, most=1_000_000))
     learning_rate: float = option(None, "peak rate (default: from --epochs)", number(float, above=0, most=10))
-    filters: list = option(None, "of each convolution of cnn, such as 16,32,64", numbers(int, 1, 1024, count=8))
-    kernel_size: int = option(None, "side of the kernels of cnn, pixels", number(int, least=1, most=7))
-    dropout: float = option(None, "rate, 0-1 (default: from --network)", number(float, least=0, below=1))
+    filters: list = option(None, "filters per convolution of cnn (default: 32,64,128)", numbers(int, 1, 1024, count=8))
+    kernel_size: int = option(None, "side of cnn's kernels in pixels (default: 3)", number(int, least=1, most=7))
+    dropout: float = option(None, "dropout rate, 0-1 (default: from --network)", number(float, least=0, below=1))
     l2: float = option(1e-5, "weight of the L2 penalty on the convolutions of cnn", number(float, least=0, most=1))
     augment: float = option(None, "random warps, 0-3 (default: from --epochs)", number(float, least=0, most=3))
     variety: float = option(
@@ -46,11 +46,11 @@ class Settings:
     seed: int = option(0, "same seed, same machine: same weights", number(int, least=0, most=2**31 - 1))
     precision: str = option(
         "auto",
-        "to train in; auto: the fastest on this machine; the saved model is float32",
+        "precision of the training; auto: the fastest on this machine; the saved model is float32",
         choices=["auto", "float32", "bfloat16"],
     )
     model: Path = option(None, model.HELP, Path, recorded=False)
-    cache: str = option("auto", "for decoded images", choices=["auto", "memory", "disk", "none"], recorded=False)
+    cache: str = option("auto", "place for decoded images", choices=["auto", "memory", "disk", "none"], recorded=False)
     resume: bool = option(False, "continue from the last finished epoch of this model's run", recorded=False)
     no_test: bool = option(False, "leave the test set unread, to compare settings", recorded=False)
 

@@ -49,7 +49,7 @@ ERRORS = {  # type of exception -> status and reason; None: its own message
     RequestValidationError: (422, "image must be true or false"),
     BrokenProcessPool: (503, "a process that reads pictures was killed; try again"),
     UsageError: (503, "the model cannot be read just now"),  # its file was replaced or removed
-    Exception: (500, "the picture could not be read because of a mistake in the program"),
+    Exception: (500, "the picture could not be read because of a bug in the program"),
 }
 
 
