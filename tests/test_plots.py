@@ -41,6 +41,14 @@ def test_no_title_of_the_steps_covers_another(shipped):
     assert not any(one.overlaps(two) for place, one in enumerate(boxes) for two in boxes[:place])
 
 
+def test_the_title_of_a_square_picture_is_inside_the_figure(shipped):
+    picture = np.full((28, 28, 3), 255, np.uint8)
+    reading = reader.read(picture, shipped)
+    figure = plots.predictions([plots.Row(picture, 1, (0, 0), reading, "5.png\nPrediction: 5 with 100.00% confidence")])
+    figure.canvas.draw()
+    assert max(axis.title.get_window_extent().y1 for axis in figure.axes) <= figure.bbox.height
+
+
 def test_names_of_classes_do_not_overlap_in_the_figures():
     names = ["T-shirt/top", "Ankle boot", "Pullover"]
     figure = plots.confusion_matrix(metrics.evaluate(LABELS, PROBABILITIES, names))
