@@ -110,7 +110,8 @@ def train_together(settings):
 
     settings = dataclasses.replace(settings, precision=model.choose_precision(settings.precision))
     folder = settings.path.with_suffix(f".cache{settings.process}")
-    with pipeline.open_cache(settings.cache, splits.training, folder) as cache:
+    how_to_continue = checkpoint.say_how_to_continue(settings.path)
+    with how_to_continue, pipeline.open_cache(settings.cache, splits.training, folder) as cache:
         try:
             network, history, this_run = fit(settings, splits, cache, resume)
         except UsageError:

@@ -32,7 +32,7 @@ def test_figures_are_drawn(tmp_path):
 def test_no_title_of_the_steps_covers_another(shipped):
     picture = np.full((320, 240, 3), 255, np.uint8)
     reading = reader.read(picture, shipped)
-    figure = plots.steps([plots.Row(picture, 1, (0, 0), reading, "5.png\nNot a digit (looks most like a 4, 56%)")] * 2)
+    figure = plots.steps([plots.Row(picture, 1, (0, 0), reading, "5.png\nNot a digit (looks most like 4, 56%)")] * 2)
     figure.canvas.draw()
     titles = [text for text in figure.findobj(Text) if text.get_text()]
     assert "no ink found" in {text.get_text() for text in titles}
