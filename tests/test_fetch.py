@@ -2,11 +2,9 @@ import gzip
 import hashlib
 import json
 import shutil
-import threading
 import zipfile
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -158,22 +156,10 @@ def test_without_a_source(monkeypatch, capsys):
 
 
 @pytest.fixture
-def server(workplace, monkeypatch):
-    """A loopback server of the folder served/: its address, and the list of the paths it was asked for."""
-    asked = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_request(self, *args):
-            asked.append(self.path)
-
-        def log_error(self, *args):
-            pass
-
-    monkeypatch.setattr(mnist, "TIMEOUT", 2)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(workplace / "served"))) as http:
-        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}", asked
-        http.shutdown()
+def download(monkeypatch):
+    """mnist.download(), counted; here folders are mirrors, at file: addresses."""
+    monkeypatch.setattr(mnist, "download", Mock(wraps=mnist.download))
+    return mnist.download
 
 
 def set_source(monkeypatch, name, mirrors, *files):
@@ -182,43 +168,39 @@ def set_source(monkeypatch, name, mirrors, *files):
     monkeypatch.setitem(fetch.DATASETS, name, fetch.DATASETS[name]._replace(mirrors=mirrors, md5=md5))
 
 
-def test_download_of_four_files(server, workplace, monkeypatch):
-    (address, asked), (good, _) = server, files_of("fashion")
-    put(workplace / "served" / "good", good)
-    put(workplace / "served" / "other", {name: data[:-1] for name, data in good.items()})
-    set_source(monkeypatch, "fashion", [f"{address}/{name}/" for name in ("none", "other", "good")], *good.values())
+def test_download_of_four_files(download, workplace, monkeypatch):
+    good, _ = files_of("fashion")
+    put(workplace / "good", good)
+    put(workplace / "other", {name: data[:-1] for name, data in good.items()})
+    mirrors = [f"{(workplace / name).as_uri()}/" for name in ("none", "other", "good")]
+    set_source(monkeypatch, "fashion", mirrors, *good.values())
     cached = put(mnist.keras_cache(), {"fashion-t10k-labels-idx1-ubyte.gz": b"another"})
     fetch.fetch("fashion")
     assert (cached / "fashion-t10k-labels-idx1-ubyte.gz").read_bytes() == good["t10k-labels-idx1-ubyte.gz"]
-    assert asked[:2] == ["/none/train-images-idx3-ubyte.gz", "/other/train-images-idx3-ubyte.gz"]
+    assert [call.args[0] for call in download.call_args_list[:2]] == [
+        f"{mirror}train-images-idx3-ubyte.gz" for mirror in mirrors[:2]
+    ]
     assert load_folder(Path("fashion"), "test").classes == fetch.DATASETS["fashion"].classes
-    set_source(monkeypatch, "kmnist", [f"{address}/other/"], *good.values())
+    set_source(monkeypatch, "kmnist", mirrors[1:2], *good.values())
     with pytest.raises(RunError, match="wrong checksum"):
         fetch.fetch("kmnist")
+    assert not list(cached.glob("*kmnist*"))  # what is another is not kept
 
 
-def test_the_archive_of_emnist_is_downloaded_once(server, workplace, monkeypatch):
-    (address, asked), path = server, put(workplace / "served", {}) / "gzip.zip"
+def test_the_archive_of_emnist_is_downloaded_once(download, workplace, monkeypatch):
+    path = put(workplace / "served", {}) / "gzip.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("emnist-digits", "emnist-letters"):
             for file, data in files_of(name)[0].items():
                 archive.writestr(f"gzip/{file}", data)
     for name in ("emnist-digits", "emnist-letters", "emnist-balanced"):
-        set_source(monkeypatch, name, [f"{address}/gzip.zip"], path.read_bytes())
+        set_source(monkeypatch, name, [path.as_uri()], path.read_bytes())
     for name in ("emnist-digits", "emnist-letters"):
         fetch.fetch(name)
-    assert asked == ["/gzip.zip"]
     with pytest.raises(RunError, match="emnist-balanced-train-images"):  # not in this archive
         fetch.fetch("emnist-balanced")
-    monkeypatch.setenv("EMNIST_DIR", str(workplace / "served"))  # the archive as downloaded by hand
+    download.assert_called_once_with(path.as_uri())
+    monkeypatch.setenv("EMNIST_DIR", "served")  # the archive as downloaded by hand
     shutil.rmtree("emnist-letters")
     fetch.fetch("emnist-letters")
     assert Path("emnist-letters").is_dir()
-
-
-def test_an_archive_that_is_another_is_not_kept(server, workplace, monkeypatch):
-    put(workplace / "served", {"gzip.zip": b"<html>moved</html>"})
-    set_source(monkeypatch, "emnist-letters", [f"{server[0]}/gzip.zip"], b"the archive")
-    with pytest.raises(RunError, match="wrong checksum"):
-        fetch.fetch("emnist-letters")
-    assert not list(mnist.keras_cache().iterdir())
