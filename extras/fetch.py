@@ -66,12 +66,8 @@ def fetch(name):
     for split, part in (("train", slice(2)), ("test", slice(2, 4))):
         files, (images, labels) = dataset.files[part], arrays[part]
         labels = labels.astype(int) - dataset.first_label
-        if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or not len(labels):
-            shapes = f"{files[0]} has the shape {images.shape}, {files[1]} {labels.shape}"
-            raise UsageError(f"{shapes}; they do not fit")
-        if labels.min() < 0 or labels.max() >= len(folders):
-            low, high = labels.min() + dataset.first_label, labels.max() + dataset.first_label
-            raise UsageError(f"{files[1]}: has labels from {low} to {high}, not of this data set")
+        if images.shape != (*labels.shape, 28, 28) or not np.isin(labels, range(len(folders))).all():
+            raise UsageError(f"{files[0]}, {files[1]}: not images of 28×28 and as many labels of {name}")
         splits[split] = (images.transpose(0, 2, 1) if dataset.transposed else images), np.array(folders)[labels]
     about = {"classes": dict(zip(folders, dataset.classes, strict=True)), "segment": dataset.segment}
     write_dataset(Path(name), splits, about)
