@@ -53,13 +53,12 @@ def fetch(name):
         print(f"{name}/ is already there; train with: python train.py --data {name}")
         return
     dataset = DATASETS[name]
-    arrays = mnist.from_directory(dataset.variable, dict.fromkeys(dataset.files))
-    if arrays is None:
-        try:
-            arrays = mnist.from_first(dataset.mirrors, partial(_from_mirror, name, dataset))
-        except mnist.Unavailable as error:
-            advice = f"put its files into a folder and set {dataset.variable} to it"
-            raise RunError(f"{name} is not available ({error}); {advice}") from error
+    try:
+        load = partial(_from_mirror, name, dataset)
+        arrays = mnist.find_arrays(dataset.variable, dict.fromkeys(dataset.files), dataset.mirrors, load)
+    except mnist.Unavailable as error:
+        advice = f"put its files into a folder and set {dataset.variable} to it"
+        raise RunError(f"{name} is not available ({error}); {advice}") from error
     width = len(str(len(dataset.classes) - 1))
     folders = [f"{label:0{width}}" for label in range(len(dataset.classes))]
     splits = {}

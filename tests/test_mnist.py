@@ -90,55 +90,49 @@ def test_an_unusable_mnist_dir_is_an_error(idx_folder, workplace, spoil):
     assert not list(workplace.glob("Mnist_dataset*"))
 
 
-class Mirror(BaseHTTPRequestHandler):
-    """Serves /<behaviour>/<file>: good, or wrong in one way."""
-
-    files: dict
-    released: threading.Event
-
-    def do_GET(self):
-        behaviour, name = self.path.strip("/").split("/")
-        data = self.files.get(name)
-        if behaviour == "gone" or data is None:
-            self.send_error(404)
-            return
-        if behaviour == "silent":
-            self.released.wait(20)
-            return
-        if behaviour == "other" and name.startswith("train-labels"):
-            data = gzip.compress(gzip.decompress(data)[:-1] + b"\7")
-        if behaviour == "garbage":
-            data = b"<html>log in first</html>"
-        self.send_response(200)
-        if behaviour != "unsized":
-            self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        while behaviour == "trickles" and not self.released.wait(0.05):
-            self.wfile.write(data[:1])
-        self.wfile.write(data[: len(data) // 2])
-        if behaviour == "stalls":
-            self.wfile.flush()
-            self.released.wait(20)
-        elif behaviour != "cut":
-            self.wfile.write(data[len(data) // 2 :])
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server(files, monkeypatch):
-    """The address of a loopback server; mirrors wait 0.3 s for it."""
-    Mirror.files = {f"{name}.gz": gzip.compress(data) for name, data in files.items()} | {"mnist.npz": npz(files)}
-    Mirror.released = threading.Event()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+    """The address of a loopback server of /<behaviour>/<file>: good, or wrong in one way; mirrors wait 0.3 s for it."""
+    served = {f"{name}.gz": gzip.compress(data) for name, data in files.items()} | {"mnist.npz": npz(files)}
+    released = threading.Event()
+
+    class Mirror(BaseHTTPRequestHandler):
+        def do_GET(self):
+            behaviour, name = self.path.strip("/").split("/")
+            data = served.get(name)
+            if behaviour == "gone" or data is None:
+                self.send_error(404)
+                return
+            if behaviour == "silent":
+                released.wait(20)
+                return
+            if behaviour == "other" and name.startswith("train-labels"):
+                data = gzip.compress(gzip.decompress(data)[:-1] + b"\7")
+            if behaviour == "garbage":
+                data = b"<html>log in first</html>"
+            self.send_response(200)
+            if behaviour != "unsized":
+                self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            while behaviour == "trickles" and not released.wait(0.05):
+                self.wfile.write(data[:1])
+            self.wfile.write(data[: len(data) // 2])
+            if behaviour == "stalls":
+                self.wfile.flush()
+                released.wait(20)
+            elif behaviour != "cut":
+                self.wfile.write(data[len(data) // 2 :])
+
+        def log_message(self, *args):
+            pass
+
     monkeypatch.setattr(mnist, "TIMEOUT", 0.3)
     monkeypatch.setattr(mnist, "CHUNK", 500)
-    yield f"http://127.0.0.1:{http.server_port}"
-    Mirror.released.set()
-    http.shutdown()
-    http.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as http:
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        released.set()
+        http.shutdown()
 
 
 @pytest.mark.parametrize("good", ["good/", "good/mnist.npz"])

@@ -57,40 +57,34 @@ def make(folder):
 
     Raises UsageError if MNIST_DIR is set but unusable, Unavailable if there is no source of the data.
     """
-    arrays = from_directory("MNIST_DIR", SHA256)
-    if arrays is None:
-        cached = keras_cache() / "mnist.npz"
-        arrays = from_first([cached.absolute().as_uri()] * cached.is_file() + list(MIRRORS), _load)
+    cached = keras_cache() / "mnist.npz"
+    sources = [cached.absolute().as_uri()] * cached.is_file() + list(MIRRORS)
+    arrays = find_arrays("MNIST_DIR", SHA256, sources, _load)
     write_dataset(Path(folder), {"train": arrays[:2], "test": arrays[2:]})
 
 
-def from_directory(variable, sha256):
-    """The uint8 arrays of IDX files, from the folder that an environment variable names; None if it is not set.
+def find_arrays(variable, sha256, mirrors, load):
+    """The uint8 arrays of IDX files: load(mirror) for the first mirror for which it works.
 
-    sha256: {file name: SHA-256 or None}. A file may be there as it is, gzipped, or in EMNIST's archive, gzip.zip.
-    Raises UsageError.
+    If the environment variable names a folder, they must be there: as they are, gzipped, or in EMNIST's gzip.zip.
+    sha256: {file name: SHA-256 or None}. Raises UsageError for this folder, Unavailable if no mirror works.
     """
-    if not os.environ.get(variable):
-        return None
-    folder, arrays = Path(os.environ[variable]), []
-    for name, expected in sha256.items():
-        places = folder / name, folder / f"{name}.gz", folder / "gzip" / f"{name}.gz", folder / "gzip.zip"
+    arrays, failures = [], []
+    if os.environ.get(variable):
+        folder = Path(os.environ[variable])
+        for name, expected in sha256.items():
+            places = folder / name, folder / f"{name}.gz", folder / "gzip" / f"{name}.gz", folder / "gzip.zip"
+            try:
+                arrays.append(read_idx(next(filter(Path.is_file, places), folder / f"{name}.gz"), name, expected))
+            except READ_ERRORS as error:
+                advice = f"put it there, gzipped or not, or unset {variable}"
+                raise UsageError(f"{variable}: {folder} has no intact {name} ({error}); {advice}") from error
+        return arrays
+    for mirror in mirrors:
         try:
-            arrays.append(read_idx(next(filter(Path.is_file, places), folder / f"{name}.gz"), name, expected))
+            return load(mirror)
         except READ_ERRORS as error:
-            advice = f"put it there, gzipped or not, or unset {variable}"
-            raise UsageError(f"{variable}: {folder} has no intact {name} ({error}); {advice}") from error
-    return arrays
-
-
-def from_first(sources, load):
-    """load(source) for the first source for which it works. Raises Unavailable."""
-    failures = []
-    for source in sources:
-        try:
-            return load(source)
-        except READ_ERRORS as error:
-            failures.append(f"{source}: {first_line(error)}")
+            failures.append(f"{mirror}: {first_line(error)}")
     raise Unavailable("; ".join(failures))
 
 
