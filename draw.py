@@ -23,13 +23,13 @@ from digits.cli import Parser, RunError, UsageError, fail, number, option, run
 
 @dataclasses.dataclass
 class Settings:  # each is also a flag
-    host: str = option("127.0.0.1", "address to listen at; 0.0.0.0: all addresses of this machine")
+    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0: all addresses of this machine")
     port: int = option(8000, "port; 0: any free one", number(int, least=0, most=65535))
     model: str = option("mnist_cnn.keras", "model file")
     no_browser: bool = option(False, "do not open the page")
-    allow_host: tuple = option((), "another host name or address to answer to; may be repeated")
+    allow_host: tuple = option((), "additional name or address of this machine; may be repeated")
     allow_origin: tuple = option((), "origin of a page that may send requests, such as https://a.org; may be repeated")
-    in_flight: int = option(64, "requests at a time; further ones are answered 503", number(int, least=1, most=10_000))
+    in_flight: int = option(64, "concurrent requests; further ones get status 503", number(int, least=1, most=10_000))
 
     def __post_init__(self):
         for name in (self.host, *self.allow_host):
@@ -74,7 +74,7 @@ def listen(host, port):
     except (OSError, TypeError, UnicodeError) as error:  # the latter two for an invalid address
         listener.close()
         reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise UsageError(f"cannot listen at {host} port {port} ({reason}); choose another --port or --host") from None
+        raise UsageError(f"cannot listen on {host} port {port} ({reason}); choose another --port or --host") from None
     return listener
 
 
@@ -96,7 +96,7 @@ def draw(settings):
         address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}/"
         print(f"Draw at {address}  (Ctrl-C, or the key q in the page, ends it)", flush=True)
         if shown != settings.host and not settings.allow_host:
-            print("Other machines are refused until --allow-host names the address at which they reach this one")
+            print("Other machines are refused; give --allow-host the address that they use for this one")
         if not settings.no_browser:
             open_browser(address)
         server = Server(Config(app, log_level="error", server_header=False, timeout_graceful_shutdown=5))

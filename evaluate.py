@@ -26,17 +26,17 @@ class Settings:
     """Each setting is also a flag."""
 
     data: str = option(None, sources.HELP)
-    network: str = option("cnn", "network whose model to evaluate", choices=list(model.NETWORKS))
+    network: str = option("cnn", "network that selects the default model file", choices=list(model.NETWORKS))
     model: Path = option(None, model.HELP, Path)
     json: bool = option(False, "print one JSON object and nothing else, no figures")
 
 
 def find_model(settings, data):
-    """The path of the model file; the one that comes with the project if no own one is there yet."""
+    """The path of the model file; the one that comes with the project if you have not trained one."""
     path = settings.model or model.default_path(sources.name_of(data), settings.network)
     shipped = model.default_path("mnist", settings.network)
     if settings.model is None and settings.data is None and not path.exists() and shipped.exists():
-        print(f"{path} is not there yet: evaluating {shipped}", file=sys.stderr)
+        print(f"{path} does not exist yet; evaluating {shipped} instead", file=sys.stderr)
         return shipped
     return path
 

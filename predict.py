@@ -7,12 +7,12 @@ Edit img_path below and run it:
 or name any number of pictures and folders:
 
     python predict.py photo.jpg scans/
-    python predict.py --steps photo.jpg            # also save steps.png: how the answer came about
+    python predict.py --steps photo.jpg            # also save steps.png: each step from picture to answer
     python predict.py --box 420,80,300,60 form.png # read one field of a form
     python predict.py --random                     # a random test image of Mnist_dataset/, with its true label
     python predict.py --json scans/ > answers.jsonl
 
-The picture may be a photo, a scan or a drawing of any size, mode and polarity; all pages of a TIFF are read.
+A picture is a photo, scan or drawing of any size and colours, dark on light or not; all pages of a TIFF are read.
 """
 
 import argparse
@@ -52,11 +52,11 @@ class Settings:
 
     pictures: list = option((), f"pictures and folders of pictures (default: img_path, {img_path})", positional=True)
     random: bool = option(False, "read a random test image and print its true label too")
-    data: str = option("mnist", "whose model to use, and whose test images with --random: mnist, drawn or a folder")
-    network: str = option("cnn", "network whose model to use", choices=list(model.NETWORKS))
+    data: str = option("mnist", "data set that selects the model, and the images of --random: mnist, drawn or a folder")
+    network: str = option("cnn", "network that selects the default model file", choices=list(model.NETWORKS))
     model: Path = option(None, model.HELP, Path)
     box: tuple = option(None, "read only this part: x,y,width,height in pixels (default: all)", box)
-    min_confidence: float = option(0.0, "mark less sure readings for review, 0-1", number(float, least=0, most=1))
+    min_confidence: float = option(0.0, "mark readings below it for review, 0-1", number(float, least=0, most=1))
     steps: bool = option(False, f"also save {STEPS_FIGURE}: each step of the reading")
     json: bool = option(False, "print a JSON object for each picture, no figure")
     csv: bool = option(False, "print a table with a row for each picture, no figure")
@@ -86,7 +86,7 @@ def random_test_image(data):
 def predict(settings):
     model.check(settings.model)
     if settings.steps and not model.describe(settings.model).segment:
-        raise UsageError(f"--steps: {settings.model} uses pictures whole, so there are no steps; leave it out")
+        raise UsageError(f"--steps: {settings.model} classifies pictures whole, so there are no steps; leave it out")
     figures, true_label = [Path(name).resolve() for name in (FIGURE, STEPS_FIGURE)], None
     if settings.random:
         picture, true_label = random_test_image(settings.data)
@@ -99,7 +99,7 @@ def predict(settings):
         return print_csv(pictures, settings)
     for picture in pictures:
         if isinstance(picture.source, Path) and picture.source.resolve() in figures:
-            raise UsageError(f"{picture.name}: the figure would replace it; rename the picture, or use --json")
+            raise UsageError(f"{picture.name}: saving the figure would overwrite it; rename the picture, or use --json")
     shown = f"Picture: {pictures[0].name}" if len(pictures) == 1 else f"Pictures: {len(pictures):,}"
     print(f"Model: {settings.model}   {shown}")
     return print_answers(pictures, settings, true_label)

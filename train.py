@@ -1,12 +1,12 @@
 """Train a network on the digits in Mnist_dataset/ and save it as mnist_cnn.keras.
 
-    python train.py                                # MNIST, the small exact network, about six minutes on 2 cores
+    python train.py                                # MNIST, the default network, about six minutes on 2 cores
     python train.py --epochs 1                     # 99 % accuracy on the test images, the shortest run
     python train.py --epochs 4                     # a first good network in about a minute
     python train.py --data letters --network dense64   # your own images in letters/{train,test}/<class>/*.png
     python train.py --resume                       # continue after Ctrl-C, a crash or a power cut
 
-Writes, beside each other: the model (.keras), how it was trained and its results (.json), a line for each epoch
+Writes four files side by side: the model (.keras), its settings and results (.json), a log with a line per epoch
 (_log.csv) and the curves (_curves.png). A model that is replaced is kept as <model>.previous.keras.
 """
 
@@ -26,33 +26,31 @@ TARGET_RECALL = 0.98  # share of the validation images that the threshold of the
 
 @dataclasses.dataclass
 class Settings:
-    """Each setting is also a flag. One that is None follows from the others, see __post_init__()."""
+    """Each setting is also a flag. __post_init__() derives those that are None from the others."""
 
     data: str = option(None, sources.HELP, recorded=False)
     network: str = option("cnn", "network to train, see digits/model.py", choices=list(model.NETWORKS))
     epochs: int = option(30, "passes over the training images", number(int, least=1, most=100_000))
-    optimizer: str = option(None, "update rule (default: from --epochs)", choices=["adam", "muon"])
-    batch_size: int = option(None, "images per step (default: from --epochs)", number(int, least=1, most=1_000_000))
-    learning_rate: float = option(None, "peak rate (default: from --epochs)", number(float, above=0, most=10))
+    optimizer: str = option(None, "optimizer (default: set by --epochs)", choices=["adam", "muon"])
+    batch_size: int = option(None, "images per step (default: set by --epochs)", number(int, least=1, most=1_000_000))
+    learning_rate: float = option(None, "peak rate (default: set by --epochs)", number(float, above=0, most=10))
     filters: list = option(None, "filters per convolution of cnn (default: 32,64,128)", numbers(int, 1, 1024, count=8))
-    kernel_size: int = option(None, "side of cnn's kernels in pixels (default: 3)", number(int, least=1, most=7))
-    dropout: float = option(None, "dropout rate, 0-1 (default: from --network)", number(float, least=0, below=1))
+    kernel_size: int = option(None, "kernel size of cnn, pixels (default: 3)", number(int, least=1, most=7))
+    dropout: float = option(None, "dropout rate, 0-1 (default: set by --network)", number(float, least=0, below=1))
     l2: float = option(1e-5, "weight of the L2 penalty on the convolutions of cnn", number(float, least=0, most=1))
-    augment: float = option(None, "random warps, 0-3 (default: from --epochs)", number(float, least=0, most=3))
+    augment: float = option(None, "warp strength, 0-3 (default: set by --epochs)", number(float, least=0, most=3))
     variety: float = option(
-        None, "share of other handwriting mixed in, 0-2 (default: from --epochs)", number(float, least=0, most=2)
+        None, "other handwriting per training image, 0-2 (default: set by --epochs)", number(float, least=0, most=2)
     )
-    validation_split: float = option(1 / 12, "share of each class to validate on, 0-1", number(float, least=0, below=1))
+    validation_split: float = option(1 / 12, "fraction of each class held out, 0-1", number(float, least=0, below=1))
     seed: int = option(0, "same seed, same machine: same weights", number(int, least=0, most=2**31 - 1))
     precision: str = option(
-        "auto",
-        "precision of the training; auto: the fastest on this machine; the saved model is float32",
-        choices=["auto", "float32", "bfloat16"],
+        "auto", "precision while training; auto: the fastest on this machine", choices=["auto", "float32", "bfloat16"]
     )
     model: Path = option(None, model.HELP, Path, recorded=False)
-    cache: str = option("auto", "place for decoded images", choices=["auto", "memory", "disk", "none"], recorded=False)
+    cache: str = option("auto", "cache for decoded images", choices=["auto", "memory", "disk", "none"], recorded=False)
     resume: bool = option(False, "continue from the last finished epoch of this model's run", recorded=False)
-    no_test: bool = option(False, "leave the test set unread, to compare settings", recorded=False)
+    no_test: bool = option(False, "skip the test set, to compare settings", recorded=False)
 
     def __post_init__(self):
         if self.model and (self.model.suffix != ".keras" or not self.model.absolute().parent.is_dir()):
@@ -95,7 +93,7 @@ def read_settings(parser, argv):
         run_settings = checkpoint.read(settings.path).settings
         for name in given.keys() & run_settings.keys():
             if given[name] != run_settings[name]:
-                raise UsageError(f"{flag(name)}: the run to resume has {run_settings[name]}; give it the same")
+                raise UsageError(f"{flag(name)}: the interrupted run has {run_settings[name]}; give the same, or none")
         recorded = {name: run_settings[name] for name in settings.recorded() if name in run_settings}
         settings = dataclasses.replace(settings, **recorded)
     return settings
@@ -114,7 +112,7 @@ def load_splits(settings, quiet=False):
     images = sources.load(settings.data, "train")
     test = None if settings.no_test else sources.load(settings.data, "test")
     if test and test.classes != images.classes:
-        raise UsageError(f"{settings.data}/test: has other classes than train/; make them agree, or use --no-test")
+        raise UsageError(f"{settings.data}/test: its classes differ from train/; make them agree, or use --no-test")
     splits = Splits(*folders.train_val_split(images, settings.validation_split), test)
     counts = f"{len(splits.training.labels):,} images to train, {len(splits.validation.labels):,} to validate"
     if not quiet:
@@ -131,7 +129,9 @@ def train(settings):
     from digits import training
     from digits.data import pipeline
 
-    with pipeline.open_cache(settings.cache, splits.training, settings.path.with_suffix(".cache")) as cache:
+    cache_dir = settings.path.with_suffix(".cache")
+    how_to_continue = checkpoint.say_how_to_continue(settings.path)
+    with how_to_continue, pipeline.open_cache(settings.cache, splits.training, cache_dir) as cache:
         training_set = pipeline.decode(splits.training, cache, "training")
         validation_set = pipeline.decode(splits.validation, cache, "validation")
         settings = dataclasses.replace(settings, precision=model.choose_precision(settings.precision))

@@ -1,13 +1,14 @@
 """The file <model>.checkpoint.npz, written after each epoch of a training, from which --resume continues."""
 
 import json
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
 from digits.cli import UsageError, atomic_write
 
-HOW_TO_CONTINUE = "with --resume the same command continues from the last finished epoch"
+HOW_TO_CONTINUE = "rerun the same command with --resume to continue from the last finished epoch"
 
 
 class Checkpoint(NamedTuple):
@@ -42,6 +43,16 @@ def read(model_path):
         return Checkpoint(about["settings"], about["history"], values)
     except Exception as error:  # a damaged file makes NumPy and zipfile raise nearly any type
         raise UsageError(f"{path}: damaged ({error}); start again without --resume") from error
+
+
+@contextmanager
+def say_how_to_continue(model_path):
+    """After Ctrl-C, say how to continue, if there is a checkpoint."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        there_is_one = path_for(model_path).exists()
+        raise KeyboardInterrupt(f"interrupted; {HOW_TO_CONTINUE}" if there_is_one else "interrupted") from None
 
 
 def start(model_path, settings, resume):

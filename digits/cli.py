@@ -37,7 +37,7 @@ def run(work, *arguments):
     except UsageError as error:
         return fail(error, 2)
     except KeyboardInterrupt as interrupt:
-        return fail(str(interrupt) or "interrupted", 130)
+        return fail(str(interrupt) or "interrupted", 130, label="")
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -47,9 +47,9 @@ def run(work, *arguments):
         return fail(error, 1)
 
 
-def fail(error, status):
+def fail(error, status, label="error: "):
     """Print an error as one line on stderr and return the status."""
-    print(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: {label}{' '.join(str(error).split())}", file=sys.stderr)
     return status
 
 

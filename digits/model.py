@@ -235,6 +235,14 @@ def _parse_description(path, text=None):
         raise UsageError(f"{path}: damaged ({error}); delete it, or make the model again") from error
 
 
+def data_name(path):
+    """The name of the data set that a Keras model was trained on; None if its description does not say."""
+    try:
+        return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["data"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):  # no description, or one that train.py did not write
+        return None
+
+
 def load(path):
     """Return the Model in a file; it is read once, and again when it has changed. Raises UsageError."""
     path = Path(path)

@@ -101,7 +101,7 @@ class Row(NamedTuple):
 def predictions(rows):
     """A line for each Row: the picture with a box around each digit if there are several, what the network saw of the
     main one, and a bar for each of its probabilities."""
-    figure, axes = plt.subplots(len(rows), 3, figsize=(9, 3 * len(rows) + 0.5), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(len(rows), 3, figsize=(9, 3 * len(rows) + 0.8), squeeze=False, layout="constrained")
     for (left, middle, right), (picture, factor, corner, reading, title) in zip(axes, rows, strict=True):
         left.imshow(picture)
         left.set_title(title, fontsize=10)

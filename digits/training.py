@@ -147,7 +147,7 @@ def fit(network, training, validation, settings, resume=None, on_epoch=None, qui
     empty. settings: train.Settings. resume: Checkpoint to continue. on_epoch: called after each epoch with the history
     and the list of all variables, of the network and its optimizer. quiet: print nothing. rank, world_size: which of
     how many processes this is; training and validation are its shards, and it takes its share of each batch.
-    Raises RunError if the loss is NaN or infinite, or an image disappears; KeyboardInterrupt says how to continue.
+    Raises RunError if the loss is NaN or infinite, or an image disappears.
     """
     seed, epochs = settings.seed + rank, settings.epochs
     batch_size, channels = settings.batch_size // world_size, network.input_shape[-1]
@@ -172,8 +172,6 @@ def fit(network, training, validation, settings, resume=None, on_epoch=None, qui
             callbacks=[_Epochs(settings, history, on_epoch, quiet)],
             verbose=1 if sys.stdout.isatty() and not quiet else 0,
         )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; {HOW_TO_CONTINUE}") from None
     except tf.errors.OpError as error:  # a file disappeared, of the images or of --cache disk
         reason = error.message.partition("[[")[0].strip().rpartition("\n")[2]  # without its place in the graph
         raise RunError(f"the training cannot continue: {reason}; {HOW_TO_CONTINUE}") from error

@@ -1,9 +1,10 @@
-"""Pictures that recognisers misread: how people photograph, scan and draw digits, written by the virtual pen.
+"""Draw pictures of the kinds that recognisers misread, and measure how many are read correctly.
 
-    python -m extras.difficult                     # read 10 pictures of each kind; what share is right?
+    python -m extras.difficult                     # 10 pictures of each kind
     python -m extras.difficult --gallery           # draw docs/difficulties.png: some kinds, step by step
 
-A kind is a function of the digits to write, as a string, and a random generator. It returns what reader.read() takes.
+A kind is a function (digits: str, rng) that returns a picture for reader.read(). The virtual pen writes the digits as
+people photograph, scan and draw them.
 """
 
 import io
@@ -130,7 +131,7 @@ def gallery(args):
 
 
 def measure(args):
-    """Print the share of each kind's pictures that is read correctly."""
+    """Print how many pictures of each kind are read correctly."""
     rng = np.random.default_rng(args.seed)
     right, total = 0, len(KINDS) * args.count
     for kind, make in KINDS.items():

@@ -65,11 +65,9 @@ def find_target(settings):
 
 def default_data(model_path):
     """The data set that a model was trained on if it is here, else "drawn"."""
-    try:
-        name = json.loads(model_path.with_suffix(".json").read_text(encoding="utf-8"))["data"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):  # no .json, or not one that train.py wrote
-        return "drawn"
-    return name if all((sources.folder_of(name) / split).is_dir() for split in ("train", "test")) else "drawn"
+    name = model.data_name(model_path)
+    is_here = name and all((sources.folder_of(name) / split).is_dir() for split in ("train", "test"))
+    return name if is_here else "drawn"
 
 
 def load_pixels(images, count, network):

@@ -1,4 +1,4 @@
-"""Measure how well a labelled folder of pictures is read; print the shares and each picture that is misread.
+"""Measure how well a labelled folder of pictures is read; print the accuracy and every picture that is misread.
 
     python -m extras.handwriting my_pictures/
 
@@ -26,7 +26,7 @@ def label(path):
 
 
 def report(title, readings, field):
-    """Print each picture whose Reading differs from its label in this field, then the share read correctly."""
+    """Print each picture whose Reading differs from its label in this field, then how many are read correctly."""
     wrong = [(path, reading) for path, reading in readings if getattr(reading, field) != label(path)]
     for path, reading in wrong:
         confidence = f", {100 * reading.confidence:.0f}%" if field == "prediction" else ""

@@ -1,6 +1,6 @@
-"""One training by several processes, on one machine or many: Keras on JAX, which averages the gradients of all.
+"""Train one network in several processes, on one machine or many: Keras on JAX, which averages their gradients.
 
-    python -m extras.train_cluster --cluster 192.168.1.5:4321 --processes 2 --process 0    # on that machine
+    python -m extras.train_cluster --cluster 192.168.1.5:4321 --processes 2 --process 0    # on 192.168.1.5
     python -m extras.train_cluster --cluster 192.168.1.5:4321 --processes 2 --process 1    # on the other
 
 It also takes all flags of train.py; give the same ones to every process. Each reads its shard of the images and takes
@@ -26,7 +26,7 @@ class Settings(train.Settings):
 
     cluster: str = option(None, "host:port at which process 0 waits for the others", recorded=False)
     processes: int = option(2, "number of processes", number(int, least=2, most=100_000), recorded=False)
-    process: int = option(0, "which one this is, from 0", number(int, least=0, most=100_000), recorded=False)
+    process: int = option(0, "rank of this process, from 0", number(int, least=0, most=100_000), recorded=False)
 
     def __post_init__(self):
         super().__post_init__()
@@ -110,7 +110,8 @@ def train_together(settings):
 
     settings = dataclasses.replace(settings, precision=model.choose_precision(settings.precision))
     folder = settings.path.with_suffix(f".cache{settings.process}")
-    with pipeline.open_cache(settings.cache, splits.training, folder) as cache:
+    how_to_continue = checkpoint.say_how_to_continue(settings.path)
+    with how_to_continue, pipeline.open_cache(settings.cache, splits.training, folder) as cache:
         try:
             network, history, this_run = fit(settings, splits, cache, resume)
         except UsageError:

@@ -93,7 +93,7 @@ def test_drawn_digits_without_mnist(shipped, monkeypatch, capsys, workplace):
     assert evaluate.main(["--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["model"] == "mnist_cnn.keras"
-    assert "using drawn digits" in err and "drawn_cnn.keras is not there yet" in err
+    assert "using drawn digits" in err and "drawn_cnn.keras does not exist yet" in err
     model.save(model.build("cnn"), workplace / "drawn_cnn.keras", {"classes": list("0123456789")})
     assert evaluate.main(["--json"]) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "drawn_cnn.keras"

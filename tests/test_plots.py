@@ -32,7 +32,7 @@ def test_figures_are_drawn(tmp_path):
 def test_no_title_of_the_steps_covers_another(shipped):
     picture = np.full((320, 240, 3), 255, np.uint8)
     reading = reader.read(picture, shipped)
-    figure = plots.steps([plots.Row(picture, 1, (0, 0), reading, "5.png\nNot a digit (looks most like a 4, 56%)")] * 2)
+    figure = plots.steps([plots.Row(picture, 1, (0, 0), reading, "5.png\nNot a digit (looks most like 4, 56%)")] * 2)
     figure.canvas.draw()
     titles = [text for text in figure.findobj(Text) if text.get_text()]
     assert "no ink found" in {text.get_text() for text in titles}
@@ -43,6 +43,7 @@ def test_no_title_of_the_steps_covers_another(shipped):
 
 def test_the_title_of_a_square_picture_is_inside_the_figure(shipped):
     picture = np.full((28, 28, 3), 255, np.uint8)
+    picture[5:22, 12:15] = 0
     reading = reader.read(picture, shipped)
     figure = plots.predictions([plots.Row(picture, 1, (0, 0), reading, "5.png\nPrediction: 5 with 100.00% confidence")])
     figure.canvas.draw()

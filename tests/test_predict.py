@@ -196,7 +196,7 @@ def test_non_digits(with_model, capsys, predicted):
         saved.append(save(f"{name}.png", 255 - strokes.ink(dots, radius, 200)[0]))
     assert predict.main(saved) == 0
     answers = capsys.readouterr().out
-    refused = re.findall(r"Not a digit \(looks most like a \d, \d+%\)", answers)
+    refused = re.findall(r"Not a digit \(looks most like \d, \d+%\)", answers)
     assert len(refused) >= 3
     rows = predicted(*saved)
     assert sum(not row["is_digit"] and row["number"] == "" and row["prediction"] is not None for row in rows) >= 3
@@ -213,7 +213,7 @@ def test_the_steps_are_shown(with_model, capsys):
 def test_a_picture_is_never_overwritten_by_the_figure(with_model, capsys, predicted):
     (with_model / "prediction.png").write_bytes(before := (SAMPLES / "7.png").read_bytes())
     assert predict.main(["prediction.png"]) == 2
-    assert "replace it" in capsys.readouterr().err
+    assert "overwrite it" in capsys.readouterr().err
     assert [row["path"] for row in predicted("prediction.png")] == ["prediction.png"]
     assert (with_model / "prediction.png").read_bytes() == before
     paths = [row["path"] for row in predicted(".")]  # without the figure of the last run
@@ -235,7 +235,7 @@ def test_an_interrupted_folder_leaves_no_process_behind(with_model, signal_numbe
     _, err = run.communicate(timeout=20)
     assert run.returncode == (130 if signal_number == signal.SIGINT else -signal.SIGTERM)
     if signal_number == signal.SIGINT:
-        assert err == "predict.py: error: interrupted\n"
+        assert err == "predict.py: interrupted\n"
     for _ in range(50):
         try:
             os.killpg(run.pid, 0)

@@ -145,16 +145,23 @@ def test_killed_and_resumed(trained, drawn_folder, workplace):
     assert same_weights(model_path, trained)  # same seed, same machine: same weights
 
 
-def test_killed_while_saving(trained, drawn_folder, workplace, monkeypatch):
+def test_killed_while_saving(trained, drawn_folder, workplace, monkeypatch, capsys):
     shutil.copy(trained, "small_cnn.keras")
     shutil.copy(trained.with_suffix(".json"), "small_cnn.json")
     monkeypatch.setattr(model, "save", lambda network, path, about: interrupt(about))
     assert train.main(run_of(drawn_folder, "--seed", "1", "--epochs", "1")) == 130
+    assert "--resume" in capsys.readouterr().err
     assert same_weights("small_cnn.keras", trained) and description("small_cnn.keras")["settings"]["seed"] == 0
     monkeypatch.undo()
     monkeypatch.chdir(workplace)
     assert train.main(run_of(drawn_folder, "--seed", "1", "--epochs", "1", "--resume")) == 0
     assert description("small_cnn.keras")["settings"]["seed"] == 1
+
+
+def test_interrupted_in_the_first_epoch(drawn_folder, monkeypatch, capsys):
+    monkeypatch.setattr(training, "fit", lambda *arguments: interrupt([]))
+    assert train.main(run_of(drawn_folder)) == 130
+    assert capsys.readouterr().err.endswith(": interrupted\n")  # there is nothing to resume
 
 
 def test_the_model_that_is_replaced_is_kept(drawn_folder, workplace, no_fit):

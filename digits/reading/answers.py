@@ -13,7 +13,7 @@ def as_text(reading, min_confidence=0.0):
     elif reading.is_digit:
         answer = f"Prediction: {reading.prediction} with {100 * reading.confidence:.2f}% confidence"
     else:
-        refused = "Not a digit (looks most like a" if digits_only else "None of the classes (looks most like"
+        refused = "Not a digit (looks most like" if digits_only else "None of the classes (looks most like"
         answer = f"{refused} {reading.prediction}, {100 * reading.confidence:.0f}%)"
     return answer + ("  (to be reviewed)" if needs_review(reading, min_confidence) else "")
 
