@@ -52,7 +52,7 @@ class Settings:
     """Each setting is also a flag."""
 
     parts: list = option((), "what to measure (default: all)", positional=True)
-    json: bool = option(False, "print one JSON object and nothing else")
+    json: bool = option(False, "print one JSON object; the table goes to stderr")
     full: bool = option(False, "time_to_accuracy: train on after 120 s, for up to 50 epochs")
     repeats: int = option(3, "of each measurement but those of service", number(int, least=1, most=100))
 
@@ -62,36 +62,25 @@ class Settings:
                 raise UsageError(f"{name}: no such part; there are {', '.join(PARTS)}")
 
 
-class Table:
-    """Prints each row as soon as it is measured, as Markdown, or all at the end as JSON."""
+def add_row(rows, what, unit, values, against=None, memory=()):
+    """Add the row of a measurement to {what: row}; return its cells in the table.
 
-    def __init__(self, as_json):
-        self.as_json, self.rows = as_json, {}
-
-    def add(self, what, unit, values, against=None, memory=()):
-        """values: a number per repeat, None if not reached. against: `what` of an earlier row. memory: MB."""
-        reached, others = [value for value in values if value is not None], self.rows.get(against)
-        row = {"what": what, "unit": unit, "n": len(values), "values": values, "median": None, "ratio": None}
-        row["memory_mb"] = max(memory, default=None)
-        if None not in values:
-            row["median"] = statistics.median(values)
-            if others and None not in others["values"]:
-                ratios = [value / other for value, other in zip(values, others["values"], strict=True)]
-                row |= {"against": against, "ratio": statistics.median(ratios)}
-        self.rows[what] = row
-        if self.as_json:
-            return
-        if len(self.rows) == 1:
-            print_row("what", "unit", "median", "lowest – highest", "n", "ratio", "peak memory")
-            print_row(*["---"] * 7)
-        median = rounded(row["median"]) or f"not reached in {len(values) - len(reached)} of {len(values)}"
-        spread = f"{rounded(min(reached))} – {rounded(max(reached))}" if reached else ""
-        ratio = f"{rounded(row['ratio'])} × {against}" if row["ratio"] else ""
-        print_row(what, unit, median, spread, len(values), ratio, f"{rounded(max(memory))} MB" if memory else "")
-
-    def end(self):
-        if self.as_json:
-            print(json.dumps({"machine": machine(), "rows": list(self.rows.values())}, indent=2))
+    values: a number per repeat, None if not reached. against: `what` of an earlier row. memory: MB.
+    """
+    reached = [value for value in values if value is not None]
+    others = rows[against]["values"] if against in rows else [None]
+    row = {"what": what, "unit": unit, "n": len(values), "values": values, "median": None, "ratio": None}
+    row["memory_mb"] = max(memory, default=None)
+    if len(reached) == len(values):
+        row["median"] = statistics.median(values)
+        if None not in others:
+            ratios = [value / other for value, other in zip(values, others, strict=True)]
+            row |= {"against": against, "ratio": statistics.median(ratios)}
+    rows[what] = row
+    median = rounded(row["median"]) or f"not reached in {len(values) - len(reached)} of {len(values)}"
+    spread = f"{rounded(min(reached))} – {rounded(max(reached))}" if reached else ""
+    ratio = f"{rounded(row['ratio'])} × {against}" if row["ratio"] else ""
+    return what, unit, median, spread, len(values), ratio, f"{rounded(max(memory))} MB" if memory else ""
 
 
 def rounded(value):
@@ -210,20 +199,22 @@ def requests(port, seconds):
 
 
 def measure(settings):
-    table = Table(settings.json)
-    if not settings.json:
-        print(f"{machine()}\n", flush=True)
-    import_tensorflow()
-    from extras import bench_training
-
-    parts = {"startup": startup, "reading": reading, "service": service} | bench_training.PARTS
+    rows = {}
     try:
-        for name in settings.parts or PARTS:
-            with contextlib.redirect_stdout(sys.stderr) if settings.json else contextlib.nullcontext():
+        with contextlib.redirect_stdout(sys.stderr if settings.json else sys.stdout):
+            print(f"{machine()}\n")
+            print_row("what", "unit", "median", "lowest – highest", "n", "ratio", "peak memory")
+            print_row(*["---"] * 7)
+            import_tensorflow()
+            from extras import bench_training
+
+            parts = {"startup": startup, "reading": reading, "service": service} | bench_training.PARTS
+            for name in settings.parts or PARTS:
                 for row in parts[name](settings):
-                    table.add(*row)
+                    print_row(*add_row(rows, *row))
     finally:  # what was measured before a part failed is kept
-        table.end()
+        if settings.json:
+            print(json.dumps({"machine": machine(), "rows": list(rows.values())}, indent=2))
 
 
 def main(argv=None):

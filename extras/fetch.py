@@ -12,12 +12,10 @@ EMNIST: G. Cohen, S. Afshar, J. Tapson, A. van Schaik, "EMNIST: an extension of 
 from the public NIST Special Database 19.
 """
 
-import gzip
 import hashlib
 import json
-import os
 import sys
-import zipfile
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,19 +53,20 @@ def fetch(name):
         print(f"{name}/ is already there; train with: python train.py --data {name}")
         return
     dataset = DATASETS[name]
-    directory = os.environ.get(dataset.variable)
-    arrays = _from_directory(dataset, Path(directory)) if directory else _from_mirrors(name, dataset)
+    try:
+        load = partial(_from_mirror, name, dataset)
+        arrays = mnist.find_arrays(dataset.variable, dict.fromkeys(dataset.files), dataset.mirrors, load)
+    except mnist.Unavailable as error:
+        advice = f"put its files into a folder and set {dataset.variable} to it"
+        raise RunError(f"{name} is not available ({error}); {advice}") from error
     width = len(str(len(dataset.classes) - 1))
     folders = [f"{label:0{width}}" for label in range(len(dataset.classes))]
     splits = {}
-    for split, files in (("train", dataset.files[:2]), ("test", dataset.files[2:])):
-        images, labels = arrays[files[0]], arrays[files[1]].astype(int) - dataset.first_label
-        if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or not len(labels):
-            shapes = f"{files[0]} has the shape {images.shape}, {files[1]} {labels.shape}"
-            raise UsageError(f"{shapes}; they do not fit")
-        if labels.min() < 0 or labels.max() >= len(folders):
-            low, high = labels.min() + dataset.first_label, labels.max() + dataset.first_label
-            raise UsageError(f"{files[1]}: has labels from {low} to {high}, not of this data set")
+    for split, part in (("train", slice(2)), ("test", slice(2, 4))):
+        files, (images, labels) = dataset.files[part], arrays[part]
+        labels = labels.astype(int) - dataset.first_label
+        if images.shape != (*labels.shape, 28, 28) or not np.isin(labels, range(len(folders))).all():
+            raise UsageError(f"{files[0]}, {files[1]}: not images of 28×28 and as many labels of {name}")
         splits[split] = (images.transpose(0, 2, 1) if dataset.transposed else images), np.array(folders)[labels]
     about = {"classes": dict(zip(folders, dataset.classes, strict=True)), "segment": dataset.segment}
     write_dataset(Path(name), splits, about)
@@ -76,63 +75,32 @@ def fetch(name):
     print(f"Made {name}/: {counts}; train with: python train.py --data {name}")
 
 
-def _from_directory(dataset, folder):
-    """{file name: uint8 array} from a folder: each file as it is, gzipped, or in the archive that has them all."""
-    arrays = {}
-    for name in dataset.files:
-        places = folder / name, folder / f"{name}.gz", folder / "gzip" / f"{name}.gz", folder / "gzip.zip"
-        try:
-            arrays[name] = _read(next(filter(Path.is_file, places), folder / f"{name}.gz"), name)
-        except mnist.READ_ERRORS as error:
-            advice = f"put it there, gzipped or not, or unset {dataset.variable}"
-            raise UsageError(f"{dataset.variable}: {folder} has no intact {name} ({error}); {advice}") from None
-    return arrays
-
-
-def _from_mirrors(name, dataset):
-    """{file name: uint8 array} from the first mirror that has them."""
-    failures = []
-    for mirror in dataset.mirrors:
-        try:
-            if mirror.endswith(".zip"):  # has several data sets, so all share the copy in the cache
-                archive = _cached(mirror, "emnist-gzip.zip", *dataset.md5)
-                return {file: _read(archive, file) for file in dataset.files}
-            sources = [(f"{mirror}{file}.gz", f"{name}-{file}.gz") for file in dataset.files]
-            paths = [_cached(*source, md5) for source, md5 in zip(sources, dataset.md5, strict=True)]
-            return {file: _read(path, file) for file, path in zip(dataset.files, paths, strict=True)}
-        except mnist.READ_ERRORS as error:
-            failures.append(f"{mirror}: {error or type(error).__name__}")
-    advice = f"put its files into a folder and set {dataset.variable} to it"
-    raise RunError(f"{name} is not available ({'; '.join(failures)}); {advice}")
-
-
-def _read(path, name):
-    """The array of the IDX file `name` at a path: as it is, gzipped, or in an archive."""
-    if path.suffix != ".zip":
-        return mnist.parse_idx(mnist.unzipped(path))
-    with zipfile.ZipFile(path) as archive:
-        return mnist.parse_idx(gzip.decompress(archive.read(f"gzip/{name}.gz")))
+def _from_mirror(name, dataset, mirror):
+    """The four uint8 arrays, from copies of a mirror's files in Keras's cache."""
+    if mirror.endswith(".zip"):  # has several data sets, so all share the copy
+        archive = _cached(mirror, "emnist-gzip.zip", *dataset.md5)
+        return [mnist.read_idx(archive, file) for file in dataset.files]
+    return [
+        mnist.read_idx(_cached(f"{mirror}{file}.gz", f"{name}-{file}.gz", md5), file)
+        for file, md5 in zip(dataset.files, dataset.md5, strict=True)
+    ]
 
 
 def _cached(url, name, md5):
     """The path of a file in Keras's cache; downloaded if it is not there, or is another."""
+
+    def is_right(content):
+        return hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
+
     path = mnist.keras_cache() / name
-    if not path.exists() or _md5(path) != md5:
+    if not path.exists() or not is_right(path.read_bytes()):
+        content = mnist.download(url)
+        if not is_right(content):
+            raise ValueError("the wrong checksum")
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
-            with temporary.open("wb") as file:
-                mnist.download(url, file)
-            if _md5(temporary) != md5:
-                raise ValueError("the wrong checksum")
+            temporary.write_bytes(content)
     return path
-
-
-def _md5(path):
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def main(argv=None):

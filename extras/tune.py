@@ -40,7 +40,6 @@ RANGES = {  # of the parameters of a trial: least, most
     "batch_size": [32, 64, 128, 256],  # each of these
     "augment": [0.0, 1.0],
 }
-TUNED = ("epochs", "filters", "kernel_size", "dropout", "l2", "learning_rate", "batch_size", "augment")
 HEARTBEAT = 30  # seconds; a process that is silent for twice as long is dead, and another one repeats its trial
 FIGURE = "tuning.png"
 
@@ -59,35 +58,28 @@ class Settings:
 
 
 def suggest_settings(trial, epochs):
-    """Let a trial choose its parameters within RANGES; return them as train.Settings."""
+    """Let a trial choose its parameters within RANGES; return what they mean, settings of train.py {name: value}."""
     layers, first = (trial.suggest_int(name, *RANGES[name]) for name in ("layers", "first_filters"))
     growth, dropout, augment = (trial.suggest_float(name, *RANGES[name]) for name in ("growth", "dropout", "augment"))
     l2, learning_rate = (trial.suggest_float(name, *RANGES[name], log=True) for name in ("l2", "learning_rate"))
-    return train.Settings(
-        epochs=epochs,
-        filters=[round(first * growth**layer) for layer in range(layers)],
-        kernel_size=trial.suggest_int("kernel_size", *RANGES["kernel_size"], step=2),
-        dropout=round(dropout, 2),
-        l2=float(f"{l2:.2g}"),
-        learning_rate=float(f"{learning_rate:.3g}"),
-        batch_size=trial.suggest_categorical("batch_size", RANGES["batch_size"]),
-        augment=round(augment, 2),
-    )
+    return {
+        "epochs": epochs,
+        "filters": [round(first * growth**layer) for layer in range(layers)],
+        "kernel_size": trial.suggest_int("kernel_size", *RANGES["kernel_size"], step=2),
+        "dropout": round(dropout, 2),
+        "l2": float(f"{l2:.2g}"),
+        "learning_rate": float(f"{learning_rate:.3g}"),
+        "batch_size": trial.suggest_categorical("batch_size", RANGES["batch_size"]),
+        "augment": round(augment, 2),
+    }
 
 
 def default_parameters(epochs):
     """The parameters of a trial with the defaults of train.py, or with the nearest values within RANGES."""
-    batch_size = min(RANGES["batch_size"], key=lambda size: abs(size - train.Settings(epochs=epochs).batch_size))
-    defaults = vars(train.Settings(epochs=epochs, batch_size=batch_size))
+    defaults = vars(train.Settings(epochs=epochs))
     first, second, *_ = filters = defaults["filters"]
     defaults |= {"layers": len(filters), "first_filters": first, "growth": second / first}
     return {name: min(max(defaults[name], limits[0]), limits[-1]) for name, limits in RANGES.items()}
-
-
-def train_flags(settings):
-    """The train.Settings of a trial as flags of train.py, in one line."""
-    values = {flag(name): getattr(settings, name) for name in TUNED}
-    return " ".join(f"{name} {','.join(map(str, v)) if isinstance(v, list) else v}" for name, v in values.items())
 
 
 def run_trial(trial, training_set, validation_set, classes, epochs, max_parameters):
@@ -101,27 +93,29 @@ def run_trial(trial, training_set, validation_set, classes, epochs, max_paramete
         tqdm.write(f"trial {trial.number:3}  {result:13}  {cost}")  # above Optuna's progress bar
         sys.stdout.flush()
 
+    def prune(reason):
+        report(reason)
+        raise optuna.TrialPruned
+
     def on_epoch(history, variables):
         trial.set_user_attr("seconds", round(sum(row["seconds"] for row in history), 1))
         trial.report(history[-1]["val_accuracy"], len(history))
         if len(history) < epochs and trial.should_prune():
-            report("stopped early")
-            raise optuna.TrialPruned
+            prune("stopped early")
 
-    settings = suggest_settings(trial, epochs)
-    settings.precision = model.choose_precision(settings.precision)
+    values = suggest_settings(trial, epochs)
+    settings = train.Settings(**values, precision=model.choose_precision("auto"))
     keras.utils.clear_session()  # else the memory of earlier trials would stay in use
     network = training.new_network(settings, classes)
-    trial.set_user_attr("flags", train_flags(settings))
+    texts = {flag(name): str(value).strip("[]").replace(" ", "") for name, value in values.items()}
+    trial.set_user_attr("flags", " ".join(f"{name} {text}" for name, text in texts.items()))
     trial.set_user_attr("parameters", network.count_params())
     if network.count_params() > max_parameters:
-        report("too large")
-        raise optuna.TrialPruned
+        prune("too large")
     try:
         history = training.fit(network, training_set, validation_set, settings, on_epoch=on_epoch, quiet=True)
     except RunError:
-        report("diverged")
-        raise optuna.TrialPruned from None
+        prune("diverged")
     report(f"{100 * history[-1]['val_accuracy']:.2f}%")
     return history[-1]["val_accuracy"]
 

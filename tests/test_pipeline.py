@@ -125,20 +125,22 @@ def test_more_images_than_are_shuffled_at_once(decoded, drawn_folder, monkeypatc
     images = load_folder(drawn_folder, "train")
     assert (np.diff(train_val_split(images, 0.1)[0].labels) >= 0).all()
     pixels, labels = np.full((100, 28, 28, 1), 7, np.uint8), np.full(100, 7)
-    few = [bool((image == 7).all()) for image, _ in pipeline.mix_in(decoded, pixels, labels).as_numpy_iterator()]
-    assert few == [False] * 300 + [True] * 100
+
+    def added(*arguments, **options):
+        """Which images of the mixture are from the second set."""
+        mixed = list(pipeline.mix_in(decoded, *arguments, **options).as_numpy_iterator())
+        assert len(mixed) == len(pipeline.mix_in(decoded, *arguments, **options)) == 400
+        return [bool((image == 7).all()) for image, _ in mixed]
+
+    assert added(pixels, labels) == [False] * 300 + [True] * 100
     monkeypatch.setattr(pipeline, "SHUFFLE_BUFFER", 50)
     monkeypatch.setattr(folders, "SHUFFLE_BUFFER", 50)
-    training, _ = train_val_split(images, 0.1)
-    assert sorted(training.paths) == sorted(set(images.paths) - set(train_val_split(images, 0.1)[1].paths))
+    training, validation = train_val_split(images, 0.1)
+    assert sorted(training.paths) == sorted(set(images.paths) - set(validation.paths))
     assert np.bincount(training.labels[:90], minlength=10).max() < 30
-    mixed = pipeline.mix_in(decoded, pixels, labels)
-    many = [bool((image == 7).all()) for image, _ in mixed.as_numpy_iterator()]
-    assert len(mixed) == len(many) == 400 and sum(many) == 100 and 15 < sum(many[:100]) < 35
-    twice = pipeline.mix_in(decoded, pixels[:50], labels[:50], times=2)
-    assert sum(bool((image == 7).all()) for image, _ in twice.as_numpy_iterator()) == 100 and len(twice) == 400
-    monkeypatch.setattr(
-        pipeline, "SHUFFLE_BUFFER", 350
-    )  # the images themselves fit, and are in the order of their classes
+    many = added(pixels, labels)
+    assert sum(many) == 100 and 15 < sum(many[:100]) < 35
+    assert sum(added(pixels[:50], labels[:50], times=2)) == 100
+    monkeypatch.setattr(pipeline, "SHUFFLE_BUFFER", 350)  # the images fit, and are in the order of their classes
     labels_of = [int(label) for _, label in pipeline.mix_in(decoded, pixels, labels).as_numpy_iterator()]
     assert len(labels_of) == 400 and np.bincount(labels_of[:120], minlength=10)[:7].max() < 30

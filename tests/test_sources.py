@@ -1,7 +1,5 @@
 import numpy as np
-import pytest
 
-from digits.cli import UsageError
 from digits.data import sources
 
 
@@ -19,8 +17,3 @@ def test_drawn_digits(monkeypatch):
     images = sources.load("drawn", "test")
     assert images.paths is None and images.pixels.shape == (50, 28, 28, 1)
     assert np.bincount(images.labels).tolist() == [5] * 10 and images.classes == list("0123456789")
-
-
-def test_a_data_set_to_fetch():
-    with pytest.raises(UsageError, match=r"emnist-letters: no such folder; .*python -m extras\.fetch emnist-letters"):
-        sources.make_available("emnist-letters")

@@ -20,16 +20,12 @@ from tests.conftest import PROJECT, one_line
 optuna = pytest.importorskip("optuna", reason="optuna is not installed: pip install -r extras/requirements-tune.txt")
 
 
-def study_of(name):
+def study_of(name="small, 4 epochs"):
     return optuna.load_study(study_name=name, storage=tune.Settings.storage)
 
 
-def states(name):
-    return [trial.state.name for trial in study_of(name).trials]
-
-
-def settings_of(parameters, epochs):
-    return tune.suggest_settings(optuna.trial.FixedTrial(parameters), epochs)
+def states():
+    return [trial.state.name for trial in study_of().trials]
 
 
 def test_the_command_at_the_end_repeats_the_best_trial(drawn_folder, workplace, capsys):
@@ -50,21 +46,16 @@ def test_the_command_at_the_end_repeats_the_best_trial(drawn_folder, workplace, 
     assert Image.open("tuning.png").width > 1000
 
 
-def test_the_first_trial_is_plain_train():
-    found = settings_of(tune.default_parameters(4), 4).recorded()
-    expected = train.Settings(epochs=4).recorded()
-    approximate = {"learning_rate": pytest.approx(expected["learning_rate"], rel=0.01)}
-    approximate |= {"augment": pytest.approx(expected["augment"], abs=0.01)}
-    assert found == expected | approximate
-
-
-def test_the_first_trial_stays_within_the_ranges(monkeypatch):
-    monkeypatch.setitem(tune.RANGES, "batch_size", [96, 512])
-    first = tune.default_parameters(1000)
-    assert first["batch_size"] == 96 and first["learning_rate"] == tune.RANGES["learning_rate"][0]
+@pytest.mark.parametrize(("epochs", "augment"), [(4, 0.01), (1000, 0)])
+def test_the_first_trial_is_plain_train_within_the_ranges(epochs, augment):
+    first = tune.default_parameters(epochs)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        settings_of(first, 1000)
+        warnings.simplefilter("error")  # Optuna warns of a parameter outside its range
+        found = tune.suggest_settings(optuna.trial.FixedTrial(first), epochs)
+    expected = train.Settings(epochs=epochs).recorded()
+    expected["learning_rate"] = pytest.approx(max(expected["learning_rate"], 1e-3), rel=0.01)
+    expected["augment"] = pytest.approx(expected["augment"], abs=augment)
+    assert train.Settings(**found).recorded() == expected
 
 
 def fake_fit(network, training_set, validation_set, settings, on_epoch, quiet):
@@ -78,57 +69,55 @@ def fake_fit(network, training_set, validation_set, settings, on_epoch, quiet):
 
 
 @pytest.fixture
-def no_fit(monkeypatch):
+def search(drawn_folder, monkeypatch):
+    """tune.main() with the flags given, on drawn_folder, without the time of a training."""
     monkeypatch.setattr(training, "fit", fake_fit)
     monkeypatch.setattr(training, "mix_in_handwriting", lambda training_set, *_: training_set)
+    return lambda *flags: tune.main(["--data", str(drawn_folder), *flags])
 
 
-def test_a_trial_that_falls_behind_is_ended_early(no_fit, drawn_folder, capsys):
-    flags = ["--data", str(drawn_folder), "--most-parameters", "60000"]
-    assert tune.main([*flags, "--trials", "1"]) == 0
+def test_a_trial_that_falls_behind_is_ended_early(search, capsys):
+    assert search("--most-parameters", "60000", "--trials", "1") == 0
     out = capsys.readouterr().out
     assert "too large       94,538 parameters" in out and "No trial of the study" in out
-    study = study_of("small, 4 epochs")
+    study = study_of()
     small = {**tune.default_parameters(4), "first_filters": 8}
     for tenths in (1, 0, 3, 2, 3, 4, 2, 1, 5):  # the last one when there are enough to compare with
         study.enqueue_trial({**small, "dropout": tenths / 10})
-    assert tune.main([*flags, "--trials", "9"]) == 0
-    assert states("small, 4 epochs") == ["PRUNED", *8 * ["COMPLETE"], "PRUNED"]
-    assert len(study_of("small, 4 epochs").trials[-1].intermediate_values) == 2
+    assert search("--most-parameters", "60000", "--trials", "9") == 0
+    assert states() == ["PRUNED", *8 * ["COMPLETE"], "PRUNED"]
+    assert len(study_of().trials[-1].intermediate_values) == 2
     out = capsys.readouterr().out
     assert "stopped early    6,362 parameters" in out
     table = out.partition("The best of 8 finished trials, of 10 started:\n")[2].splitlines()[:8]
     assert table[0].startswith("93.00%      6,362 parameters      4 s  trial   2  --epochs 4 --filters 8,")
     assert [line.split()[6] for line in table] == ["2", "1", "8", "4", "7", "3", "5", "6"]
-    assert tune.main([*flags, "--minutes", "0"]) == 0  # shows them again
+    assert search("--minutes", "0") == 0  # shows them again
     assert "The best of 8 finished trials, of 10 started" in capsys.readouterr().out
 
 
-def test_interrupted_and_continued(no_fit, drawn_folder, monkeypatch, capsys):
+def test_interrupted_and_continued(search, monkeypatch, capsys):
     monkeypatch.setattr(training, "fit", Mock(side_effect=KeyboardInterrupt))
-    flags = ["--data", str(drawn_folder)]
-    assert tune.main([*flags, "--trials", "20"]) == 130
+    assert search("--trials", "20") == 130
     out, err = capsys.readouterr()
     assert "No trial of the study" in out and err.splitlines()[-1].endswith("interrupted; the same command continues")
     monkeypatch.setattr(training, "fit", fake_fit)
-    assert tune.main([*flags, "--trials", "2"]) == 0
-    trials = study_of("small, 4 epochs").trials
-    assert [trial.state.name for trial in trials[:2]] == ["FAIL", "COMPLETE"]
+    assert search("--trials", "2") == 0
+    trials = study_of().trials
+    assert states()[:2] == ["FAIL", "COMPLETE"]
     assert trials[0].params == trials[1].params == tune.default_parameters(4)  # the interrupted one is repeated
 
 
-def test_a_training_that_diverges_is_a_bad_trial(no_fit, drawn_folder, monkeypatch, capsys):
+def test_a_training_that_diverges_is_a_bad_trial(search, monkeypatch, capsys):
     monkeypatch.setattr(training, "fit", Mock(side_effect=RunError("the training diverged")))
-    flags = ["--data", str(drawn_folder), "--most-parameters", "100000000"]
-    assert tune.main([*flags, "--trials", "2"]) == 0
-    assert states("small, 4 epochs") == ["PRUNED", "PRUNED"]
+    assert search("--most-parameters", "100000000", "--trials", "2") == 0
+    assert states() == ["PRUNED", "PRUNED"]
     out = capsys.readouterr().out
     assert "No trial of the study" in out and out.count("diverged") == 2
 
 
 HANGING = """
 import sys, time
-sys.path.insert(0, sys.argv.pop(1))
 from digits import training
 from extras import tune
 tune.HEARTBEAT = 2
@@ -141,44 +130,37 @@ sys.exit(tune.main())
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_study_and_one_is_killed(no_fit, drawn_folder, monkeypatch, capsys):
+def test_two_processes_share_a_study_and_one_is_killed(search, drawn_folder, monkeypatch):
     """The trial of the one that lives is left alone, that of the one that was killed is repeated by the other."""
     monkeypatch.setattr(tune, "HEARTBEAT", 2)
-    flags = ["--data", str(drawn_folder)]
-    command = [sys.executable, "-c", HANGING, str(PROJECT), *flags]
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    command = [sys.executable, "-c", HANGING, "--data", str(drawn_folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert any(line == "training\n" for line in other.stdout)
-        assert tune.main([*flags, "--trials", "4"]) == 0
+        assert search("--trials", "4") == 0
         time.sleep(7)
-        assert tune.main([*flags, "--trials", "1"]) == 0
-        assert states("small, 4 epochs")[0] == "RUNNING" and len(states("small, 4 epochs")) == 6
+        assert search("--trials", "1") == 0
+        assert states()[0] == "RUNNING" and len(states()) == 6
         other.kill()
     time.sleep(8)
-    assert tune.main([*flags, "--trials", "2"]) == 0
-    trials = study_of("small, 4 epochs").trials
+    assert search("--trials", "2") == 0
+    trials = study_of().trials
     assert trials[0].state.name == "FAIL"
     repeated = [trial for trial in trials[1:] if trial.params == trials[0].params]
     assert [trial.state.name for trial in repeated] == ["COMPLETE"]
 
 
-OPENING = """
-import sys
-sys.path.insert(0, sys.argv.pop(1))
-from extras import tune
-tune.open_study(tune.Settings.storage, "shared")
-"""
-
-
 @pytest.mark.slow
-def test_processes_may_begin_a_study_at_the_same_time(workplace):
-    command = [sys.executable, "-c", OPENING, str(PROJECT)]
+def test_processes_may_begin_a_study_at_the_same_time(workplace, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    command = [sys.executable, "-c", "from extras import tune; tune.open_study(tune.Settings.storage, 'shared')"]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [(process.communicate()[1], process.returncode) for process in processes] == 3 * [("", 0)]
     assert study_of("shared").trials == []
 
 
 def take_trial_over():
-    study = study_of("small, 4 epochs")
+    study = study_of()
     study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)  # as another process would
 
 
@@ -187,24 +169,22 @@ def damage_database():
 
 
 @pytest.mark.parametrize(("event", "reason"), [(take_trial_over, "suspended"), (damage_database, "--storage")])
-def test_a_search_that_cannot_go_on_is_one_line(event, reason, no_fit, drawn_folder, monkeypatch, capsys):
+def test_a_search_that_cannot_go_on_is_one_line(event, reason, search, monkeypatch, capsys):
     monkeypatch.setattr(training, "fit", lambda *arguments, **options: (event(), fake_fit(*arguments, **options))[1])
-    assert tune.main(["--data", str(drawn_folder), "--trials", "2"]) == 1
+    assert search("--trials", "2") == 1
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1 and reason in err
 
 
-def test_one_line_for_what_is_wrong(no_fit, drawn_folder, workplace, monkeypatch, capsys):
-    flags = ["--data", str(drawn_folder), "--trials", "1"]
-    assert tune.main(flags) == 0
+def test_one_line_for_what_is_wrong(search, workplace, monkeypatch, capsys):
+    assert search("--trials", "1") == 0
     capsys.readouterr()
-    one_line(capsys, tune.main([*flags, "--epochs", "3", "--study", "small, 4 epochs"]), "--study", "epochs")
+    one_line(capsys, search("--epochs", "3", "--study", "small, 4 epochs"), "--study", "epochs")
     monkeypatch.setitem(tune.RANGES, "augment", [0.0, 0.5])
-    one_line(capsys, tune.main(flags), "--study", "ranges")
-    one_line(capsys, tune.main([*flags, "--storage", "nonsense"]), "--storage")
-    one_line(capsys, tune.main([*flags, "--storage", "sqlite:////no/such/folder/a.db"]), "--storage")
+    one_line(capsys, search(), "--study", "ranges")
     (workplace / "text.db").write_text("no database, but a text that is long enough to be told from one")
-    one_line(capsys, tune.main([*flags, "--storage", "sqlite:///text.db"]), "--storage")
-    one_line(capsys, tune.main(["--data", "nowhere"]), "nowhere")
+    for url in ("nonsense", "sqlite:////no/such/folder/a.db", "sqlite:///text.db"):
+        one_line(capsys, search("--storage", url), "--storage")
+    one_line(capsys, search("--data", "nowhere"), "nowhere")
     monkeypatch.setattr(tune, "optuna", None)
-    one_line(capsys, tune.main(flags), "optuna", "pip install -r extras/requirements-tune.txt")
+    one_line(capsys, search(), "optuna", "pip install -r extras/requirements-tune.txt")

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from digits.cli import UsageError
+from digits.cli import UsageError, first_line
 from digits.data.folders import write_dataset
 
 SHA256 = {  # of the uncompressed IDX files
@@ -57,37 +57,50 @@ def make(folder):
 
     Raises UsageError if MNIST_DIR is set but unusable, Unavailable if there is no source of the data.
     """
-    directory = os.environ.get("MNIST_DIR")
-    arrays = _from_directory(Path(directory)) if directory else _from_cache_or_mirrors()
+    cached = keras_cache() / "mnist.npz"
+    sources = [cached.absolute().as_uri()] * cached.is_file() + list(MIRRORS)
+    arrays = find_arrays("MNIST_DIR", SHA256, sources, _load)
     write_dataset(Path(folder), {"train": arrays[:2], "test": arrays[2:]})
 
 
-def _from_directory(folder):
-    """The four uint8 arrays from the IDX files in a folder."""
-    arrays = []
-    for name in SHA256:
-        path = folder / name
-        try:
-            arrays.append(_checked(name, unzipped(path if path.is_file() else folder / f"{name}.gz")))
-        except READ_ERRORS as error:
-            advice = "put MNIST's file there, gzipped or not, or unset MNIST_DIR"
-            raise UsageError(f"MNIST_DIR: {folder} has no intact {name} ({error}); {advice}") from error
-    return arrays
+def find_arrays(variable, sha256, mirrors, load):
+    """The uint8 arrays of IDX files: load(mirror) for the first mirror for which it works.
 
-
-def _from_cache_or_mirrors():
-    """The four uint8 arrays from Keras's cache or the first mirror that has them."""
-    failures, cached = [], keras_cache() / "mnist.npz"
-    for source in [cached] * cached.is_file() + list(MIRRORS):
-        if sys.stderr.isatty():
-            print(f"Looking for MNIST at {source}", file=sys.stderr)
+    If the environment variable names a folder, they must be there: as they are, gzipped, or in EMNIST's gzip.zip.
+    sha256: {file name: SHA-256 or None}. Raises UsageError for this folder, Unavailable if no mirror works.
+    """
+    arrays, failures = [], []
+    if os.environ.get(variable):
+        folder = Path(os.environ[variable])
+        for name, expected in sha256.items():
+            places = folder / name, folder / f"{name}.gz", folder / "gzip" / f"{name}.gz", folder / "gzip.zip"
+            try:
+                arrays.append(read_idx(next(filter(Path.is_file, places), folder / f"{name}.gz"), name, expected))
+            except READ_ERRORS as error:
+                advice = f"put it there, gzipped or not, or unset {variable}"
+                raise UsageError(f"{variable}: {folder} has no intact {name} ({error}); {advice}") from error
+        return arrays
+    for mirror in mirrors:
         try:
-            if str(source).endswith(".npz"):
-                return _from_npz(cached.read_bytes() if source == cached else _downloaded(source))
-            return [_checked(name, gzip.decompress(_downloaded(f"{source}{name}.gz"))) for name in SHA256]
+            return load(mirror)
         except READ_ERRORS as error:
-            failures.append(f"{source}: {error or type(error).__name__}")
+            failures.append(f"{mirror}: {first_line(error)}")
     raise Unavailable("; ".join(failures))
+
+
+def _load(source):
+    """The four uint8 arrays of MNIST from the URL of a mirror or of an mnist.npz."""
+    if sys.stderr.isatty():
+        print(f"Looking for MNIST at {source}", file=sys.stderr)
+    if not source.endswith(".npz"):
+        return [parse_idx(gzip.decompress(download(f"{source}{name}.gz")), SHA256[name]) for name in SHA256]
+    arrays = []
+    with np.load(io.BytesIO(download(source)), allow_pickle=False) as archive:
+        for name, key in NPZ_NAMES.items():  # as IDX bytes, so that one set of checksums serves every source
+            array = archive[key].astype(np.uint8)
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+            arrays.append(parse_idx(header + array.tobytes(), SHA256[name]))
+    return arrays
 
 
 def keras_cache():
@@ -95,31 +108,19 @@ def keras_cache():
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
 
 
-def unzipped(path):
-    """The bytes of a file, uncompressed if it is gzipped."""
+def read_idx(path, name, sha256=None):
+    """The array of the IDX file `name` at a path: as it is, gzipped, or in a zip archive. Raises READ_ERRORS."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            return parse_idx(gzip.decompress(archive.read(f"gzip/{name}.gz")), sha256)
     data = path.read_bytes()
-    return gzip.decompress(data) if path.suffix == ".gz" else data
+    return parse_idx(gzip.decompress(data) if path.suffix == ".gz" else data, sha256)
 
 
-def _from_npz(data):
-    """Rebuild the IDX bytes from Keras's mnist.npz, so that one set of checksums serves every source."""
-    arrays = []
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        for name, key in NPZ_NAMES.items():
-            array = archive[key].astype(np.uint8)
-            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
-            arrays.append(_checked(name, header + array.tobytes()))
-    return arrays
-
-
-def _checked(name, data):
-    if hashlib.sha256(data).hexdigest() != SHA256[name]:
-        raise ValueError(f"{name} has the wrong checksum")
-    return parse_idx(data)
-
-
-def parse_idx(data):
-    """The uint8 array in the bytes of an uncompressed IDX file. Raises ValueError."""
+def parse_idx(data, sha256=None):
+    """The uint8 array in the bytes of an uncompressed IDX file with this SHA-256, if given. Raises ValueError."""
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError("the wrong checksum")
     # Bytes 0-3: 0, 0, element type (8: uint8), number of dimensions; then a big-endian int32 for each.
     if data[:3] != b"\0\0\x08" or len(data) < 4 or len(data) < 4 * (1 + data[3]):
         raise ValueError("not an IDX file of bytes")
@@ -131,24 +132,20 @@ def parse_idx(data):
 
 # keras.utils.get_file would do, but it has no time-out, prints to stdout, where evaluate.py --json prints its object,
 # and needs TensorFlow to be imported before the files are checked.
-def download(url, file):
-    """Write the content of a URL to a binary file, with a progress bar. Raises what READ_ERRORS lists."""
+def download(url):
+    """The content of a URL, a bytearray, with a progress bar. Raises READ_ERRORS."""
+    content, start = bytearray(), time.monotonic()
     with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-        size, received, start = int(response.headers["Content-Length"] or 0), 0, time.monotonic()
+        size = int(response.headers["Content-Length"] or 0)
         if not size:
             raise ValueError("the answer does not say how long it is")
         with tqdm(total=size, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[1], delay=1, disable=None) as bar:
             while chunk := response.read1(CHUNK):
-                received += file.write(chunk)
+                content += chunk
                 bar.update(len(chunk))
                 seconds = time.monotonic() - start
-                if seconds > TIMEOUT and received < CHUNK / TIMEOUT * seconds:  # a trickle would take hours
-                    raise ValueError(f"only {received:,} bytes came in {seconds:.0f} s")
-    if received != size:
-        raise ValueError(f"{received:,} of {size:,} bytes arrived")
-
-
-def _downloaded(url):
-    content = io.BytesIO()
-    download(url, content)
-    return content.getvalue()
+                if seconds > TIMEOUT and len(content) < CHUNK / TIMEOUT * seconds:  # a trickle would take hours
+                    raise ValueError(f"only {len(content):,} bytes came in {seconds:.0f} s")
+    if len(content) != size:
+        raise ValueError(f"{len(content):,} of {size:,} bytes arrived")
+    return content

@@ -43,15 +43,14 @@ def open_cache(kind, images, folder):
     """
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     count = 0 if images.paths is None else len(images.paths)
-    needed, room = count * IMAGE_BYTES, shutil.disk_usage(folder.absolute().parent).free
-    if kind == "auto" and needed <= free_memory() / 50:
-        kind = "memory"
-    elif kind == "auto":
-        kind = "disk" if needed < room else "none"
+    fits = count * IMAGE_BYTES < shutil.disk_usage(folder.absolute().parent).free
+    if kind == "auto":
+        small = count * IMAGE_BYTES <= free_memory() / 50
+        kind = "memory" if small else "disk" if fits else "none"
     if kind != "disk":
         yield Cache(kind)
         return
-    if room < needed:
+    if not fits:
         raise UsageError(f"--cache disk: no room for {count:,} images beside {folder}; free some, or use --cache none")
     folder.mkdir()
     try:
