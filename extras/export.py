@@ -58,6 +58,8 @@ class Settings:
 def find_target(settings):
     """The path of the export; of a SavedModel the next version, 1, 2, …, as TensorFlow Serving expects them."""
     path = settings.model.with_name(settings.model.stem + "_int8" * settings.int8 + SUFFIXES[settings.to])
+    if path.exists() and path.is_dir() != (settings.to == "saved_model"):
+        raise UsageError(f"{path}: is in the way of the export; rename it")
     if settings.to != "saved_model":
         return path
     return path / str(max((int(entry.name) for entry in path.glob("*") if entry.name.isdecimal()), default=0) + 1)

@@ -76,7 +76,8 @@ def suggest_settings(trial, epochs):
 
 def default_parameters(epochs):
     """The parameters of a trial with the defaults of train.py, or with the nearest values within RANGES."""
-    defaults = vars(train.Settings(epochs=epochs))
+    batch_size = min(RANGES["batch_size"], key=lambda size: abs(size - train.Settings(epochs=epochs).batch_size))
+    defaults = vars(train.Settings(epochs=epochs, batch_size=batch_size))
     first, second, *_ = filters = defaults["filters"]
     defaults |= {"layers": len(filters), "first_filters": first, "growth": second / first}
     return {name: min(max(defaults[name], limits[0]), limits[-1]) for name, limits in RANGES.items()}

@@ -155,6 +155,9 @@ def test_one_line_for_what_is_wrong(exported, workplace, monkeypatch, capsys):
         one_line(capsys, error.value.code, word)
     one_line(capsys, export.main(["--to", "litert", "--model", "none.keras"]), "none.keras")
     one_line(capsys, export.main(["--to", "litert", "--model", "m.keras", "--data", "nowhere"]), "nowhere")
+    (workplace / "m.onnx").mkdir()
+    monkeypatch.setitem(export.PACKAGES, "onnx", [])
+    one_line(capsys, export.main(["--to", "onnx", "--model", "m.keras"]), "m.onnx")
     monkeypatch.setitem(export.PACKAGES, "onnx", ["no-such-package"])
     one_line(capsys, export.main(["--to", "onnx", "--model", "m.keras"]), "no-such-package", "requirements-export.txt")
     for module in ("ai_edge_litert", "ai_edge_litert.interpreter"):

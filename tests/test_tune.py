@@ -58,6 +58,11 @@ def test_the_first_trial_is_plain_train_within_the_ranges(epochs, augment):
     assert train.Settings(**found).recorded() == expected
 
 
+def test_the_first_trial_has_the_nearest_batch_size(monkeypatch):
+    monkeypatch.setitem(tune.RANGES, "batch_size", [96, 512])
+    assert tune.default_parameters(30)["batch_size"] == 96
+
+
 def fake_fit(network, training_set, validation_set, settings, on_epoch, quiet):
     """A training that takes no time: the accuracy follows from dropout and epoch alone."""
     history = []
