@@ -1,12 +1,12 @@
-"""What it costs: start-up, data, training, reading and the service, measured on this machine in one table.
+"""Benchmark start-up, data, training, reading and the service on this machine; print one table.
 
     python -m extras.bench                               # all parts, about half an hour on 2 cores
     python -m extras.bench startup reading               # parts by name
     python -m extras.bench time_to_accuracy --full       # without the limit of 120 s for each training
     python -m extras.bench --json > bench.json           # with every single value
 
-A row is the median of its repeats, with the lowest and the highest. A ratio is the median of the ratios to another row.
-Peak memory is that of the largest process. The parts:
+Each row gives the median, minimum and maximum of its repeats, and the median ratio to another row. Peak memory is that
+of the largest process. The parts:
 
     startup           predict.py, from start to answer, and import tensorflow
     data              Mnist_dataset/, written and read
@@ -53,8 +53,8 @@ class Settings:
 
     parts: list = option((), "what to measure (default: all)", positional=True)
     json: bool = option(False, "print one JSON object; the table goes to stderr")
-    full: bool = option(False, "time_to_accuracy: train on after 120 s, for up to 50 epochs")
-    repeats: int = option(3, "of each measurement but those of service", number(int, least=1, most=100))
+    full: bool = option(False, "time_to_accuracy: no limit of 120 s, up to 50 epochs")
+    repeats: int = option(3, "of each measurement (except service)", number(int, least=1, most=100))
 
     def __post_init__(self):
         for name in self.parts:

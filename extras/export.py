@@ -1,13 +1,13 @@
 """Write a model for other programs: phones, browsers, servers. First: pip install -r extras/requirements-export.txt
 
     python -m extras.export --to litert            # mnist_cnn.tflite: phones, small computers
-    python -m extras.export --to litert --int8     # mnist_cnn_int8.tflite: little more than a quarter of its size
+    python -m extras.export --to litert --int8     # mnist_cnn_int8.tflite: just over a quarter of the size
     python -m extras.export --to onnx              # mnist_cnn.onnx: browsers, and most other programs
     python -m extras.export --to saved_model       # mnist_cnn_saved_model/1/: TensorFlow Serving
 
 An export takes raw pixels as the model does, float32 n×28×28×3, 0-255, and contains the class names and the threshold
-of the digit score. It is only kept if it gives the same answers as the model on 1,000 images; with --int8, on 990 of
-them. predict.py --model mnist_cnn.tflite reads with it, and so do evaluate.py and draw.py.
+of the digit score. It is kept only if it gives the same answers as the model on 1,000 images (with --int8, on 990).
+Use it as predict.py --model mnist_cnn.tflite, and so with evaluate.py and draw.py.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ PACKAGES = {"litert": ["ai-edge-litert"], "onnx": ["onnx", "tf2onnx", "onnxrunti
 class Settings:
     """Each setting is also a flag."""
 
-    to: str = option(None, "format to write", choices=list(PACKAGES))
+    to: str = option(None, "format to write (required)", choices=list(PACKAGES))
     model: Path = option(Path("mnist_cnn.keras"), "model file", Path)
     int8: bool = option(False, "with --to litert: compute in 8-bit integers")
     data: str = option(None, "images to compare on (default: the model's own data set if it is here, else drawn)")
@@ -121,11 +121,11 @@ def compare(expected, exported, pixels, int8):
     """Compare an export with the expected probabilities; return how both agree. Raises RunError if they do not."""
     found = exported(pixels)
     same, difference = (expected.argmax(1) == found.argmax(1)).sum(), abs(expected - found).max()
-    result = f"same answer on {same:,} of {len(pixels):,} images, largest difference of a probability {difference:.1g}"
+    result = f"same answer on {same:,} of {len(pixels):,} images, largest difference of probabilities {difference:.1g}"
     if same < (MIN_AGREEMENT if int8 else 1) * len(pixels) or (not int8 and difference > MAX_DIFFERENCE):
         raise RunError(f"the export does not answer as the model does ({result}), so it was deleted")
     seconds = statistics.median(timeit.repeat(lambda: exported(pixels[:1]), number=1, repeat=200))
-    return f"The {result}; {1000 * seconds:.2f} ms for one"
+    return f"The {result}; {1000 * seconds:.2f} ms per image"
 
 
 def export(settings):

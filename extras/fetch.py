@@ -4,7 +4,8 @@
     python -m extras.fetch emnist-letters   # makes emnist-letters/, and so on
 
 The four IDX files are taken from the folder that an environment variable names (FASHION_DIR, KMNIST_DIR, EMNIST_DIR),
-or downloaded. The folder's dataset.json names the classes, and says if pictures are used whole, not as writing.
+or downloaded. The folder's dataset.json names the classes, and says whether pictures are searched for writing or
+classified whole.
 
 Fashion-MNIST: H. Xiao, K. Rasul, R. Vollgraf, 2017, MIT licence. KMNIST: created by CODH, adapted from the Kuzushiji
 Dataset of NIJL and others, T. Clanuwat et al., "Deep Learning for Classical Japanese Literature", 2018, CC BY-SA 4.0.

@@ -1,4 +1,4 @@
-"""Train with several seeds: which accuracy do settings of train.py give?
+"""Train with several seeds and print the mean accuracy of these settings of train.py.
 
     python -m extras.seeds                           # plain train.py, mean of 3 seeds
     python -m extras.seeds --repeats 5 --epochs 2    # with flags of train.py

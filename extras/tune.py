@@ -5,7 +5,7 @@
     python -m extras.tune --most-parameters 15000 --study small     # the best small network
 
 Trials are compared by val_accuracy alone; the test set is not read. A trial below the median of the others is stopped
-early. tuning.db keeps all trials: after Ctrl-C or a crash the same command continues, and processes that run it in
+early. tuning.db keeps all trials: after Ctrl-C or a crash, rerun the command to continue. Processes that run it in
 several terminals share the work; on several machines, --storage names a database server. At the end it prints the ten
 best trials and the train.py command that repeats the best one, and draws tuning.png.
 """
@@ -49,10 +49,10 @@ class Settings:
     """Each setting is also a flag."""
 
     data: str = option(None, sources.HELP)
-    minutes: float = option(60, "of starting trials; 0 shows the results so far", number(float, least=0, most=100_000))
-    trials: int = option(None, "at most, of this process (default: no limit)", number(int, least=1, most=1_000_000))
+    minutes: float = option(60, "new trials are started; 0 shows results", number(float, least=0, most=100_000))
+    trials: int = option(None, "of this process at most (default: no limit)", number(int, least=1, most=1_000_000))
     epochs: int = option(4, "per trial", number(int, least=1, most=100_000))
-    most_parameters: int = option(100_000, "skip larger networks", number(int, least=1, most=10**9))
+    most_parameters: int = option(100_000, "skip networks with more", number(int, least=1, most=10**9))
     study: str = option(None, "name of the study in the database (default: <data>, <epochs> epochs)")
     storage: str = option("sqlite:///tuning.db?timeout=60", "URL of the database, seconds to wait if it is in use")
 
@@ -149,7 +149,7 @@ def search(study, images, settings):
     split = folders.train_val_split(images, defaults.validation_split)
     if not len(split[1].labels):
         raise UsageError(f"--data: {len(images.labels)} images are too few to validate on; add some")
-    print(f"Study '{study.study_name}'; Ctrl-C ends it, and the same command continues", flush=True)
+    print(f"Study '{study.study_name}'; Ctrl-C stops it; rerun the command to continue", flush=True)
     import_tensorflow()
     from digits import training
     from digits.data import pipeline
@@ -199,15 +199,15 @@ def tune(settings):
             search(study, images, settings)
     except KeyboardInterrupt:
         show_results(study, data)
-        raise KeyboardInterrupt("interrupted; the same command continues") from None
+        raise KeyboardInterrupt("interrupted; rerun the command to continue") from None
     except Exception as error:  # if the database fails, Optuna raises other errors on top
         cause = error
         while cause and not isinstance(cause, (optuna.exceptions.StorageInternalError, SQLAlchemyError)):
             cause = cause.__context__
         if not cause and "Cannot tell" not in str(error):
             raise
-        failure = f"the database failed ({first_line(cause)})" if cause else "another process repeats a suspended trial"
-        raise RunError(f"--storage: {failure}; the same command continues") from error
+        failure = f"the database failed ({first_line(cause)})" if cause else "suspended, so another process took over"
+        raise RunError(f"--storage: {failure}; rerun the command to continue") from error
     show_results(study, data)
 
 

@@ -105,7 +105,7 @@ def test_interrupted_and_continued(search, monkeypatch, capsys):
     monkeypatch.setattr(training, "fit", Mock(side_effect=KeyboardInterrupt))
     assert search("--trials", "20") == 130
     out, err = capsys.readouterr()
-    assert "No trial of the study" in out and err.splitlines()[-1].endswith("interrupted; the same command continues")
+    assert "No trial of the study" in out and err.endswith("interrupted; rerun the command to continue\n")
     monkeypatch.setattr(training, "fit", fake_fit)
     assert search("--trials", "2") == 0
     trials = study_of().trials
