@@ -113,11 +113,9 @@ def predictions(rows):
                 left.add_patch(Rectangle((x, y), width, height, fill=False, color="tab:orange"))
                 left.text(x, y, digit.digit, color="tab:orange", va="bottom", fontsize=9)
         middle.axis("off")
-        if reading.image is None:
-            middle.set_title("no ink found", fontsize=10)
-        else:
+        middle.set_title("no ink found" if reading.image is None else "what the network sees", fontsize=10)
+        if reading.image is not None:
             middle.imshow(reading.image[..., 0], cmap="gray", vmin=0, vmax=255)
-            middle.set_title("what the network sees", fontsize=10)
         names = list(reading.probabilities)
         if len(names) > MAX_BARS:
             right.set_title(f"the {MAX_BARS} most likely of {len(names)}", fontsize=10)

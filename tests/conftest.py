@@ -26,6 +26,13 @@ from extras import export, fetch
 
 PROJECT = Path(__file__).parents[1]
 
+# Predictions for six images, whose metrics are known by hand
+CLASSES = ["a", "b", "c"]
+LABELS = np.array([0, 0, 0, 1, 1, 1])
+PROBABILITIES = np.array(
+    [[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.3, 0.4, 0.3], [0.5, 0.25, 0.25]]
+)
+
 
 @pytest.fixture(scope="session")
 def mnist_dir():

@@ -3,12 +3,7 @@ from matplotlib.text import Text
 
 from digits import metrics, plots
 from digits.reading import reader
-
-CLASSES = ["a", "b", "c"]
-LABELS = np.array([0, 0, 0, 1, 1, 1])
-PROBABILITIES = np.array(
-    [[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.3, 0.4, 0.3], [0.5, 0.25, 0.25]]
-)
+from tests.conftest import CLASSES, LABELS, PROBABILITIES
 
 
 def test_figures_are_drawn(tmp_path):
