@@ -28,8 +28,7 @@ def independent(folder, path):
 
 
 def test_as_a_process_its_numbers_are_those_of_independent_code(trained, drawn_folder, workplace):
-    shutil.copy(trained, "bare.keras")  # without a .json: its classes are 0 to 9
-    command = [sys.executable, str(PROJECT / "evaluate.py"), *flags(drawn_folder, "bare.keras"), "--json"]
+    command = [sys.executable, str(PROJECT / "evaluate.py"), *flags(drawn_folder, trained), "--json"]
     process = subprocess.run(command, capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
     result = json.loads(process.stdout)
@@ -79,6 +78,12 @@ def test_errors(trained, folder, capsys, workplace):
     with pytest.raises(SystemExit) as error:
         evaluate.main(["--network", "vgg"])
     assert error.value.code == 2
+
+
+def test_a_model_without_json_has_the_classes_0_to_9(trained, drawn_folder, workplace, capsys):
+    shutil.copy(trained, "bare.keras")
+    assert evaluate.main([*flags(drawn_folder, "bare.keras"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == list("0123456789")
 
 
 def test_drawn_digits_without_mnist(shipped, monkeypatch, capsys, workplace):
