@@ -25,7 +25,8 @@ SAMPLES = PROJECT / "samples"
 
 @pytest.fixture
 def with_model(shipped, workplace):
-    """The shipped model and two samples, as in the project's folder."""
+    """The shipped model and two samples, as in the project's folder, and a blank picture."""
+    Image.new("L", (30, 30), 255).save("blank.png")
     for suffix in (".keras", ".json"):
         shutil.copy(shipped.with_suffix(suffix), workplace)
     (workplace / "samples").mkdir()
@@ -69,7 +70,6 @@ def last_line(capsys, *argv):
 
 def test_json(with_model, predicted, monkeypatch):
     monkeypatch.setattr(plots, "predictions", None)  # would be called for a figure
-    Image.new("L", (30, 30), 255).save("blank.png")
     five, blank = predicted("samples/5.png", "blank.png")
     keys = {"path", "prediction", "confidence", "probabilities", "is_digit", "digit_score", "number", "digits"}
     assert set(five) == set(blank) == keys
@@ -100,7 +100,6 @@ def test_folders_are_read_through_and_a_bad_file_is_reported(with_model, predict
 
 
 def test_csv(with_model, capsys):
-    Image.new("L", (30, 30), 255).save("blank.png")
     assert predict.main(["--csv", "samples/5.png", "blank.png", "missing.png"]) == 2
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["prediction"] for row in rows] == ["5", "", ""]
@@ -109,7 +108,6 @@ def test_csv(with_model, capsys):
 
 
 def test_several_and_blank_in_words(with_model, capsys):
-    Image.new("L", (30, 30), 255).save("blank.png")
     assert predict.main(["samples", "blank.png"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"samples/5\.png +Prediction: 5 with ", out)
@@ -173,7 +171,6 @@ def test_all_pages_of_a_tiff(with_model, capsys, predicted):
 
 def test_unsure_readings_are_marked_for_review(with_model, capsys, predicted):
     assert last_line(capsys, "samples/5.png", "--min-confidence", "1").endswith("confidence  (to be reviewed)")
-    Image.new("L", (30, 30), 255).save("blank.png")
     rows = predicted("samples/5.png", "blank.png", "--min-confidence", "0.5")
     assert [row["review"] for row in rows] == [False, True]
     reading = reader.read("samples/5.png", "mnist_cnn.keras")
@@ -185,14 +182,10 @@ def test_unsure_readings_are_marked_for_review(with_model, capsys, predicted):
 def test_non_digits(with_model, capsys, predicted):
     rng = np.random.default_rng(3)
     saved = []
-    for name, form in {
-        "A": strokes.SIGNS[0],
-        "H": strokes.SIGNS[6],
-        "tick": strokes.SIGNS[32],
-        "star": strokes.SIGNS[42],
-        "W": strokes.SIGNS[24],
-    }.items():
-        dots, radius = strokes.fit(strokes.write(form, 1, rng, 0.01), np.array([5.0]), rng, box=120, size=200)
+    for name, sign in {"A": 0, "H": 6, "tick": 32, "star": 42, "W": 24}.items():
+        dots, radius = strokes.fit(
+            strokes.write(strokes.SIGNS[sign], 1, rng, 0.01), np.array([5.0]), rng, box=120, size=200
+        )
         saved.append(save(f"{name}.png", 255 - strokes.ink(dots, radius, 200)[0]))
     assert predict.main(saved) == 0
     answers = capsys.readouterr().out
@@ -217,7 +210,7 @@ def test_a_picture_is_never_overwritten_by_the_figure(with_model, capsys, predic
     assert [row["path"] for row in predicted("prediction.png")] == ["prediction.png"]
     assert (with_model / "prediction.png").read_bytes() == before
     paths = [row["path"] for row in predicted(".")]  # without the figure of the last run
-    assert paths == ["samples/3_photo.jpg", "samples/5.png"]
+    assert paths == ["blank.png", "samples/3_photo.jpg", "samples/5.png"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")

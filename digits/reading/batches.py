@@ -65,14 +65,14 @@ def _classify(results, model_path, size):
 
 def _segment(pictures, box, whole):
     """Yield (Picture, Segmented or None, error message or None) for each."""
-    if worker_pool.count() == 1 or len(pictures) <= POOL_FROM:
+    if worker_pool.COUNT == 1 or len(pictures) <= POOL_FROM:
         yield from (_segment_one(picture, box, whole) for picture in pictures)
         return
     pool, running = worker_pool.pool(), deque()
     try:
         for picture in pictures:
             running.append(pool.submit(_segment_one, picture, box, whole))
-            if len(running) > AHEAD * worker_pool.count():
+            if len(running) > AHEAD * worker_pool.COUNT:
                 yield running.popleft().result()
         yield from (one.result() for one in running)
     except BrokenProcessPool:

@@ -6,12 +6,8 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
-MAX_WORKERS = 8  # each takes about 100 MB, and more while it reads a large picture
-
-
-def count():
-    """Number of workers: one for each processor, MAX_WORKERS at most."""
-    return min(os.cpu_count() or 1, MAX_WORKERS)
+# One worker for each processor; 8 at most, since each takes about 100 MB, and more while it reads a large picture.
+COUNT = min(os.cpu_count() or 1, 8)
 
 
 def pool():
@@ -21,7 +17,7 @@ def pool():
     the reader of its answer waiting.
     """
     spawn = multiprocessing.get_context("spawn")  # TensorFlow, once running, does not survive a fork
-    executor = ProcessPoolExecutor(count(), spawn, _end_with_parent)
+    executor = ProcessPoolExecutor(COUNT, spawn, _end_with_parent)
     if hasattr(signal, "pthread_sigmask"):  # Ctrl-C is blocked in the workers
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     executor.submit(int)  # starts them all

@@ -22,7 +22,7 @@ class BatchReader:
         self.segmenting, self.batch, self.readings = 0, [], None
         self.lock, self.pool = asyncio.Lock(), worker_pool.pool()
         try:
-            strokes = [self.pool.submit(reader.segment, STROKE) for _ in range(worker_pool.count())]
+            strokes = [self.pool.submit(reader.segment, STROKE) for _ in range(worker_pool.COUNT)]
             reader.classify([one.result() for one in strokes], model_path)  # so that the first request need not wait
         except BaseException as error:
             self.pool.shutdown(cancel_futures=True)
