@@ -71,10 +71,9 @@ class Settings:
 
 def random_test_image(data):
     """Return (Picture, true label) of a random test image of a data set."""
-    if data != "drawn" and not (sources.folder_of(data) / "test").is_dir():
-        raise UsageError(
-            f"--random: there is no {sources.folder_of(data) / 'test'}; train.py makes it, or use --data drawn"
-        )
+    folder = sources.folder_of(data) / "test"
+    if data != "drawn" and not folder.is_dir():
+        raise UsageError(f"--random: there is no {folder}; train.py makes it, or use --data drawn")
     images = sources.load(data, "test")
     index = random.randrange(len(images.labels))
     label = images.classes[images.labels[index]]
