@@ -2,7 +2,7 @@
 
     python evaluate.py                                      # mnist_cnn.keras on MNIST's 10,000 test images
     python evaluate.py --network dense64                    # mnist_dense64.keras
-    python evaluate.py --data drawn --model mnist_cnn.keras # any model on any data set
+    python evaluate.py --data handwriting --model mnist_cnn.keras   # any model on any data set
     python evaluate.py --json                               # one JSON object, for programs
 
 Prints accuracy, loss, precision, recall and F1 of each class and the confusion matrix; saves three figures beside
@@ -47,7 +47,7 @@ def evaluate(settings):
     data = sources.make_available(settings.data)
     path = find_model(settings, data)
     model.check(path)
-    images = sources.load(data, "test")
+    images = sources.load_test(data)
 
     import_tensorflow()  # not before flags and files were checked
     from digits import metrics
@@ -63,12 +63,15 @@ def evaluate(settings):
     decoded = pipeline.decode(images)
     probabilities = metrics.predict(network, decoded)
     result = metrics.evaluate(images.labels, probabilities, classes)
+    by_source = metrics.evaluate_by_source(images, probabilities)
     if settings.json:
-        print(json.dumps({"model": str(path), "data": name, "classes": classes, **result}))
+        print(json.dumps({"model": str(path), "data": name, "classes": classes, **result, "sources": by_source}))
         return
     from digits import plots
 
     print(f"\n{metrics.as_text(result)}\n")
+    for source, part in by_source.items():
+        print(f"{source:12} {metrics.score(part)}")
     pixels = np.stack([image for image, _ in decoded.as_numpy_iterator()])
     figures = plots.evaluation(pixels, images.labels, probabilities, classes, result)
     stem = path.stem if path.suffix == ".keras" else path.name.replace(".", "_")

@@ -52,7 +52,9 @@ class Settings:
 
     pictures: list = option((), f"pictures and folders of pictures (default: img_path, {img_path})", positional=True)
     random: bool = option(False, "read a random test image and print its true label too")
-    data: str = option("mnist", "data set that selects the model, and the images of --random: mnist, drawn or a folder")
+    data: str = option(
+        "mnist", "data set that selects the model, and the images of --random: mnist, handwriting or a folder"
+    )
     network: str = option("cnn", "network that selects the default model file", choices=list(model.NETWORKS))
     model: Path = option(None, model.HELP, Path)
     box: tuple = option(None, "read only this part: x,y,width,height in pixels (default: all)", box)
@@ -72,13 +74,13 @@ class Settings:
 def random_test_image(data):
     """Return (Picture, true label) of a random test image of a data set."""
     folder = sources.folder_of(data) / "test"
-    if data != "drawn" and not folder.is_dir():
-        raise UsageError(f"--random: there is no {folder}; train.py makes it, or use --data drawn")
-    images = sources.load(data, "test")
+    if data != "handwriting" and not folder.is_dir():
+        raise UsageError(f"--random: there is no {folder}; train.py makes it, or use --data handwriting")
+    images = sources.load_test(data)
     index = random.randrange(len(images.labels))
     label = images.classes[images.labels[index]]
     if images.paths is None:
-        return Picture(f"drawn test image {index}", images.pixels[index]), label
+        return Picture(f"handwriting test image {index}", images.pixels[index]), label
     return Picture(images.paths[index], Path(images.paths[index])), label
 
 

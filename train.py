@@ -19,9 +19,10 @@ import numpy as np
 
 from digits import checkpoint, model
 from digits.cli import Parser, UsageError, flag, import_tensorflow, number, numbers, option, run
-from digits.data import folders, sources
+from digits.data import folders, handwriting, sources
 
-TARGET_RECALL = 0.98  # share of the validation images that the threshold of the digit score accepts
+TARGET_RECALL = 0.98  # share of the held-out writers' digits that the threshold of the digit score accepts
+SCORED = {"validation": "Validation", "writers": "Held-out writers'", "test": "Test"}  # splits, and how they are called
 
 
 @dataclasses.dataclass
@@ -39,10 +40,12 @@ class Settings:
     dropout: float = option(None, "dropout rate, 0-1 (default: set by --network)", number(float, least=0, below=1))
     l2: float = option(1e-5, "weight of the L2 penalty on the convolutions of cnn", number(float, least=0, most=1))
     augment: float = option(None, "warp strength, 0-3 (default: set by --epochs)", number(float, least=0, most=3))
-    variety: float = option(
-        None, "other handwriting per training image, 0-2 (default: set by --epochs)", number(float, least=0, most=2)
+    handwriting: float = option(
+        None, "other people's digits per training image, 0-2 (default: set by --epochs)", number(float, least=0, most=2)
     )
-    validation_split: float = option(1 / 12, "fraction of each class held out, 0-1", number(float, least=0, below=1))
+    validation_split: float = option(
+        1 / 12, "fraction of each class, and of the other people, held out, 0-1", number(float, least=0, below=1)
+    )
     seed: int = option(0, "same seed, same machine: same weights", number(int, least=0, most=2**31 - 1))
     precision: str = option(
         "auto", "precision while training; auto: the fastest on this machine", choices=["auto", "float32", "bfloat16"]
@@ -71,8 +74,8 @@ class Settings:
             self.dropout = model.NETWORKS[self.network].dropout
         if self.augment is None:  # a long run sees each image often enough for stronger warps
             self.augment = round(min(1, (self.epochs / 36) ** 0.5), 3)
-        if self.variety is None:  # a very short run only has time for the training images
-            self.variety = 0.2 if self.epochs >= 4 else 0.0
+        if self.handwriting is None:  # a very short run only has time for the training images
+            self.handwriting = 0.4 if self.epochs >= 4 else 0.0
 
     @property
     def path(self):  # of the model file
@@ -100,20 +103,23 @@ def read_settings(parser, argv):
 
 
 class Splits(NamedTuple):
-    """The Images of a data set; test is None with --no-test."""
+    """The Images of a data set; None where there are none."""
 
     training: folders.Images
     validation: folders.Images
+    writers: folders.Images | None  # digits of people who are not trained on, unless they are the validation already
     test: folders.Images | None
 
 
 def load_splits(settings, quiet=False):
     """Find the images of all splits, and print how many unless quiet. Raises UsageError."""
-    images = sources.load(settings.data, "train")
-    test = None if settings.no_test else sources.load(settings.data, "test")
-    if test and test.classes != images.classes:
+    training, validation = sources.load_training(settings.data, settings.validation_split)
+    test = None if settings.no_test else sources.load_test(settings.data)
+    if test and test.classes != training.classes:
         raise UsageError(f"{settings.data}/test: its classes differ from train/; make them agree, or use --no-test")
-    splits = Splits(*folders.train_val_split(images, settings.validation_split), test)
+    others = training.classes == handwriting.DIGITS and settings.data != "handwriting"
+    writers = handwriting.held_out_digits("validation", settings.validation_split) if others else None
+    splits = Splits(training, validation, writers, test)
     counts = f"{len(splits.training.labels):,} images to train, {len(splits.validation.labels):,} to validate"
     if not quiet:
         print(f"Model: {settings.path}   Data: {sources.name_of(settings.data)}, {counts}", flush=True)
@@ -140,7 +146,7 @@ def train(settings):
         checkpoint.start(settings.path, this_run, resume)
 
         classes = splits.training.classes
-        training_set = training.mix_in_handwriting(training_set, classes, settings.variety, settings.seed)
+        training_set = training.mix_in_handwriting(training_set, classes, settings)
         network = training.new_network(settings, classes)
         print("Settings: " + ", ".join(f"{name} {value}" for name, value in settings.recorded().items()), flush=True)
         network.summary()
@@ -155,15 +161,17 @@ def finish(settings, splits, validation_set, cache, network, history, this_run):
     from digits.data import pipeline
 
     network = model.as_float32(network)  # what is saved is what is scored
-    classes, threshold, results = splits.training.classes, model.DEFAULT_THRESHOLD, {}
-    if len(validation_set):
-        labels, probabilities = splits.validation.labels, metrics.predict(network, validation_set)
-        probabilities = metrics.calibrate(network, probabilities, labels)
-        threshold = float(np.quantile(model.digit_score(probabilities), 1 - TARGET_RECALL))
-        results["validation"] = metrics.evaluate(labels, probabilities, classes)
-    if splits.test:
-        probabilities = metrics.predict(network, pipeline.decode(splits.test, cache, "test"))
-        results["test"] = metrics.evaluate(splits.test.labels, probabilities, classes)
+    classes, threshold = splits.training.classes, model.DEFAULT_THRESHOLD
+    scored = {name: images for name, images in splits._asdict().items() if name in SCORED and images}
+    decoded = {name: pipeline.decode(images, cache, name) for name, images in scored.items() if len(images.labels)}
+    held_out = [name for name in decoded if name != "test"]
+    if held_out:
+        probabilities = np.concatenate([metrics.predict(network, decoded[name]) for name in held_out])
+        metrics.calibrate(network, probabilities, np.concatenate([scored[name].labels for name in held_out]))
+    probabilities = {name: metrics.predict(network, images) for name, images in decoded.items()}
+    results = {name: metrics.evaluate(scored[name].labels, probabilities[name], classes) for name in decoded}
+    if held_out:  # the last of them are the writers, if the classes are the digits
+        threshold = float(np.quantile(model.digit_score(probabilities[held_out[-1]]), 1 - TARGET_RECALL))
 
     sizes = {name: len(images.labels) for name, images in splits._asdict().items() if images}
     about = {
@@ -171,7 +179,7 @@ def finish(settings, splits, validation_set, cache, network, history, this_run):
         "classes": classes,
         "segment": splits.training.segment,
         "threshold": threshold,
-        "accuracy": {name: results[name]["accuracy"] if name in results else None for name in ("validation", "test")},
+        "accuracy": {name: results[name]["accuracy"] if name in results else None for name in SCORED},
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "data": {"name": sources.name_of(settings.data), **sizes, "sha256": this_run["data_sha256"]},
         "settings": {name: value for name, value in this_run.items() if name != "data_sha256"},
@@ -184,7 +192,7 @@ def finish(settings, splits, validation_set, cache, network, history, this_run):
     plots.save(plots.curves(history), curves)
     print(f"Saved {settings.path}, {settings.path.with_suffix('.json')}, {training.log_path(settings.path)}, {curves}")
     epochs = f"{len(history)} epoch{'s' * (len(history) != 1)}"
-    scores = [f" {split.capitalize()} accuracy: {metrics.score(result)}" for split, result in results.items()]
+    scores = [f" {SCORED[split]} accuracy: {metrics.score(result)}" for split, result in results.items()]
     print(f"Trained {epochs} in {about['seconds']:.0f} s.{''.join(scores)}", flush=True)
     plots.show()
     return about
@@ -192,6 +200,7 @@ def finish(settings, splits, validation_set, cache, network, history, this_run):
 
 def main(argv=None):
     parser = Parser(__doc__, Settings)
+    parser.moved("--variety", to="--handwriting, digits of real people")
     parser.moved("--cluster", "--processes", "--process", to="python -m extras.train_cluster")
     return run(lambda: train(read_settings(parser, argv)))
 

@@ -96,3 +96,16 @@ def as_text(result):
     for name, row in zip(names, result["confusion_matrix"], strict=True):
         lines.append(f"{name:>{width}}" + "".join(f"{count or '.':>{cell}}" for count in row))
     return "\n".join(lines)
+
+
+def evaluate_by_source(images, probabilities):
+    """Source -> accuracy (0-1), correct and total of its images; empty where images do not name their writers."""
+    if images.writers is None:
+        return {}
+    right = probabilities.argmax(1) == images.labels
+    sources = np.char.partition(images.writers, "-")[:, 0]
+    parts = {source: right[sources == source] for source in np.unique(sources).tolist()}
+    return {
+        source: {"accuracy": float(part.mean()), "correct": int(part.sum()), "total": len(part)}
+        for source, part in parts.items()
+    }

@@ -48,22 +48,26 @@ class Accuracy(keras.metrics.SparseCategoricalAccuracy):
         return super().update_state(labels, probabilities, sample_weight=labels != NON_DIGIT)
 
 
-def mix_in_handwriting(training, classes, share, seed):
-    """Add digits in other handwriting, `share` of the training images, and half as many non-digits.
+def mix_in_handwriting(training, classes, settings, rank=0):
+    """Add other people's digits, settings.handwriting of the training images, and half as many non-digits.
 
-    training: tf.data.Dataset of (uint8 28×28×1, int64 label). Nothing is added if the classes are not the digits.
+    training: tf.data.Dataset of (uint8 28×28×1, int64 label). settings: train.Settings. rank: of this process, each of
+    which adds its own. Nothing is added if the classes are not the digits.
     """
-    if not share:
+    if not settings.handwriting:
         return training
-    if classes != [str(digit) for digit in range(10)]:
+    if classes != handwriting.DIGITS:
         print("The classes are not the digits 0 to 9: no other handwriting is mixed in")
         return training
-    images, labels = next(training.batch(SHUFFLE_BUFFER).as_numpy_iterator())
-    count = round(share * len(images))  # a larger data set sees them several times per epoch
-    digits, digit_labels = handwriting.digits(images, labels, count, seed)
-    others = non_digits(images, count // 2, seed)
-    pixels = np.concatenate([digits, others])
-    labels = np.concatenate([digit_labels, np.full(len(others), NON_DIGIT)])
+    images, _ = next(training.batch(SHUFFLE_BUFFER).as_numpy_iterator())
+    count = round(settings.handwriting * len(images))  # a larger data set sees them several times per epoch
+    if rank == 0:
+        print(f"Preparing {count:,} digits of other people and {count // 2:,} non-digits", flush=True)
+    seed = settings.seed + rank
+    digits = handwriting.training_digits(count, settings.validation_split, seed)
+    others = non_digits(images, count // 2, settings.validation_split, seed)
+    pixels = np.concatenate([digits.pixels, others])
+    labels = np.concatenate([digits.labels, np.full(len(others), NON_DIGIT)])
     return pipeline.mix_in(training, pixels, labels, times=len(training) / len(images))
 
 

@@ -38,7 +38,7 @@ from PIL import Image
 
 from digits import model
 from digits.cli import Parser, RunError, UsageError, import_tensorflow, number, option, run
-from digits.data import folders, strokes
+from digits.data import folders, handwriting
 from digits.reading import reader
 
 PARTS = ("startup", "data", "training", "time_to_accuracy", "reading", "service")
@@ -148,8 +148,8 @@ def reading(settings):
         for name, path in (("samples/5.png", "samples/5.png"), ("a photo of 12 megapixels", photo)):
             seconds = repeat(partial(reader.read, path, "mnist_cnn.keras"), number=1, repeat=settings.repeats + 1)
             yield f"read {name}, after start-up", "ms", [1000 * one for one in seconds[1:]]
-        images, labels = strokes.draw(PICTURES, seed=3)
-        folders.write_png_folder(many, images[..., 0], labels)
+        images = handwriting.training_digits(PICTURES, 0, seed=0)
+        folders.write_png_folder(many, images.pixels[..., 0], images.labels)
         runs = [run_python("predict.py", "--json", many) for _ in range(settings.repeats)]
     seconds, memory = zip(*runs, strict=True)
     yield f"predict.py --json, {PICTURES:,} pictures of 28×28", "s", seconds, None, memory

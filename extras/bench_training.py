@@ -25,9 +25,8 @@ DIGITS = [str(digit) for digit in range(10)]
 
 
 def read_and_write(settings):
-    splits = {}
-    for split in ("train", "test"):
-        images = sources.load(sources.make_available("mnist"), split)
+    data, splits = sources.make_available("mnist"), {}
+    for split, images in (("train", sources.load_training(data, 0.0)[0]), ("test", sources.load_test(data))):
         pixels = [image[..., 0] for image, _ in pipeline.decode(images).as_numpy_iterator()]
         splits[split] = np.stack(pixels), images.labels
     writing, reading = [], []
@@ -42,8 +41,8 @@ def read_and_write(settings):
 
 def throughput(settings):
     """In both precisions if the processor has bfloat16."""
-    images = sources.load(sources.make_available("mnist"), "train")
-    decoded = pipeline.decode(folders.train_val_split(images, train.Settings.validation_split)[0])
+    data = sources.make_available("mnist")
+    decoded = pipeline.decode(sources.load_training(data, train.Settings.validation_split)[0])
     default = train.Settings()
     batches = pipeline.training_batches(decoded, default.batch_size, 3, default.augment, 0, 0, 1)
     passes = repeat(lambda: deque(batches, maxlen=0), number=1, repeat=settings.repeats)
@@ -65,9 +64,12 @@ def throughput(settings):
 
 def time_to_accuracy(settings):
     """All train on images in memory; testing does not count. train.py takes the epochs that a target needs."""
-    images, test = (sources.load(sources.make_available("mnist"), split) for split in ("train", "test"))
-    everything, test_set = pipeline.decode(images), pipeline.decode(test)
-    part = pipeline.decode(folders.train_val_split(images, train.Settings.validation_split)[0])
+    data = sources.make_available("mnist")
+    test = sources.load_test(data)
+    everything, part = (
+        pipeline.decode(sources.load_training(data, split)[0]) for split in (0.0, train.Settings.validation_split)
+    )
+    test_set = pipeline.decode(test)
     limit, found = math.inf if settings.full else LIMIT, defaultdict(list)
 
     def accuracy_of(network):
@@ -129,7 +131,7 @@ def train_epochs(images, epochs, seed, accuracy_of, limit):
             raise TimeoutError
 
     try:
-        mixed = training.mix_in_handwriting(images, DIGITS, settings.variety, seed)
+        mixed = training.mix_in_handwriting(images, DIGITS, settings)
         training.fit(network, mixed, images.take(0), settings, on_epoch=check, quiet=True)
     except TimeoutError:
         return None, 0.0

@@ -3,8 +3,8 @@
     python -m extras.difficult                     # 10 pictures of each kind
     python -m extras.difficult --gallery           # draw docs/difficulties.png: some kinds, step by step
 
-A kind is a function (digits: str, rng) that returns a picture for reader.read(). The virtual pen writes the digits as
-people photograph, scan and draw them.
+A kind is a function (digits: str, rng) that returns a picture for reader.read(). The digits are by writers who are not
+trained on, as people photograph, scan and draw them.
 """
 
 import io

@@ -1,27 +1,24 @@
-"""Handwritten numbers on sheets of paper, for samples, tests and benchmarks; the pen is that of digits/data/strokes.py.
+"""Numbers in real handwriting on sheets of paper, for samples, tests and benchmarks; see digits/data/pen.py.
 
 Ink is float32 height×width, 0-1. A picture is uint8 height×width×3.
 """
 
 import numpy as np
 
-from digits.data import strokes
+from digits.data import handwriting, pen
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
-def write(number, rng, height, width, digit_height, pen_width, glyph=None, gap=0.25, corner=None):
-    """Write a string of digits on a sheet; return its ink. The sheet gets wider where the number needs it.
+def write(number, rng, height, width, digit_height, pen_width, gap=0.25, corner=None):
+    """Write a string of digits, each by another writer, on a sheet; return its ink.
 
-    digit_height, pen_width: pixels. glyph: index in strokes.GLYPHS, None for a random one. gap: between two digits,
-    as a share of digit_height; negative ones overlap. corner: top and left of the number, None for a random place.
+    The sheet gets wider where the number needs it. digit_height, pen_width: pixels. gap: between two digits, as a share
+    of digit_height; negative ones overlap. corner: top and left of the number, None for a random place.
     """
     digits = []
-    for forms in (strokes.GLYPHS[int(digit)] for digit in number):
-        weights = np.array([weight for weight, _ in forms])
-        index = rng.choice(len(forms), p=weights / weights.sum()) if glyph is None else glyph
-        dots = strokes.write(forms[index][1], 1, rng, spacing=0.006)
-        ink = rasterize(dots, rng, digit_height, pen_width)
+    for digit in number:
+        ink = rasterize(handwriting.random_trajectory(digit, rng), rng, digit_height, pen_width)
         digits.append(ink[:, ink.any(0)][ink.any(1)])
     gap = round(gap * digit_height)
     total = sum(ink.shape[1] for ink in digits) + gap * (len(digits) - 1)
@@ -39,10 +36,11 @@ def write(number, rng, height, width, digit_height, pen_width, glyph=None, gap=0
     return sheet
 
 
-def rasterize(dots, rng, size, pen_width, box=None):
-    """Draw 1×dots×2 pen positions into the middle box (default: all) of size×size pixels; return the ink."""
-    dots, radius = strokes.fit(dots, np.array([pen_width / 2]), rng, box=box or size, size=size)
-    return strokes.ink(dots, radius, size)[0] / np.float32(255)
+def rasterize(trajectory, rng, size, pen_width, box=None):
+    """Draw strokes (see pen.py) into the middle box (default: all) of size×size pixels; return the ink."""
+    dots = pen.trace(trajectory, spacing=0.006)[None]
+    dots, radius = pen.fit(dots, np.array([pen_width / 2]), rng, box=box or size, size=size)
+    return pen.ink(dots, radius, size)[0] / np.float32(255)
 
 
 def rule(ink, period, start=0, thickness=1, darkness=1.0, squared=False):

@@ -44,7 +44,7 @@ class Settings:
     to: str = option(None, "format to write (required)", choices=list(PACKAGES))
     model: Path = option(Path("mnist_cnn.keras"), "model file", Path)
     int8: bool = option(False, "with --to litert: compute in 8-bit integers")
-    data: str = option(None, "images to compare on (default: the model's own data set if it is here, else drawn)")
+    data: str = option(None, "images to compare on (default: the model's own data set if it is here, else handwriting)")
 
     def __post_init__(self):
         if self.to is None:
@@ -66,10 +66,10 @@ def find_target(settings):
 
 
 def default_data(model_path):
-    """The data set that a model was trained on if it is here, else "drawn"."""
+    """The data set that a model was trained on if it is here, else "handwriting"."""
     name = model.data_name(model_path)
     is_here = name and all((sources.folder_of(name) / split).is_dir() for split in ("train", "test"))
-    return name if is_here else "drawn"
+    return name if is_here else "handwriting"
 
 
 def load_pixels(images, count, network):
@@ -137,11 +137,11 @@ def export(settings):
         raise UsageError("--to litert: needs Keras 3.13 or later, and that Python 3.11 or later")
     target = find_target(settings)
     data = sources.make_available(settings.data or default_data(settings.model))
-    images = sources.load(data, "test")
+    images = sources.load_test(data)
     network, *description = model.load(settings.model)
     pixels, calibration = load_pixels(images, IMAGES, network), None
     if settings.int8:
-        calibration = load_pixels(sources.load(data, "train"), CALIBRATION_IMAGES, network)
+        calibration = load_pixels(sources.load_training(data, 0.0)[0], CALIBRATION_IMAGES, network)
     print(f"Model: {settings.model}   To compare: {len(pixels):,} test images of {sources.name_of(data)}", flush=True)
     expected = np.asarray(network(pixels))  # also needed before the export: tf2onnx refuses a model never called
     about = json.dumps(dict(zip(("classes", "threshold", "segment"), description, strict=True)))

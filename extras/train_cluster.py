@@ -84,7 +84,7 @@ def fit(settings, splits, cache, resume):
     this_run["data_sha256"] = hashlib.sha256(everyone[:, 32:].tobytes()).hexdigest()
     if rank == 0 or resume:
         checkpoint.start(settings.path, this_run, resume)
-    training_set = training.mix_in_handwriting(training_set, classes, settings.variety, settings.seed + rank)
+    training_set = training.mix_in_handwriting(training_set, classes, settings, rank)
     network, saver = training.new_network(settings, classes), None
     if rank == 0:
         saver = training.epoch_saver(settings.path, this_run)

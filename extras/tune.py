@@ -21,7 +21,7 @@ from tqdm import tqdm
 import train
 from digits import model, plots
 from digits.cli import Parser, RunError, UsageError, first_line, flag, import_tensorflow, number, option, run
-from digits.data import folders, sources
+from digits.data import sources
 
 try:
     import optuna
@@ -143,12 +143,13 @@ def open_study(url, name):
             time.sleep(pause)
 
 
-def search(study, images, settings):
+def search(study, data, settings):
     """Run trials until the minutes or the trials are used up. Raises UsageError if the study has other conditions."""
     defaults = train.Settings(epochs=settings.epochs)
-    split = folders.train_val_split(images, defaults.validation_split)
+    split = sources.load_training(data, defaults.validation_split)
+    classes = split[0].classes
     if not len(split[1].labels):
-        raise UsageError(f"--data: {len(images.labels)} images are too few to validate on; add some")
+        raise UsageError(f"--data: {len(split[0].labels)} images are too few to validate on; add some")
     print(f"Study '{study.study_name}'; Ctrl-C stops it; rerun the command to continue", flush=True)
     import_tensorflow()
     from digits import training
@@ -163,8 +164,8 @@ def search(study, images, settings):
     study.set_user_attr("conditions", conditions)
     if all(trial.state.name == "FAIL" for trial in study.trials):
         study.enqueue_trial(default_parameters(settings.epochs))
-    training_set = training.mix_in_handwriting(training_set, images.classes, defaults.variety, defaults.seed)
-    arguments = training_set, validation_set, images.classes, settings.epochs, settings.most_parameters
+    training_set = training.mix_in_handwriting(training_set, classes, defaults)
+    arguments = training_set, validation_set, classes, settings.epochs, settings.most_parameters
     limits = {"n_trials": settings.trials, "timeout": 60 * settings.minutes}
     study.optimize(lambda trial: run_trial(trial, *arguments), **limits, show_progress_bar=sys.stderr.isatty())
 
@@ -192,11 +193,10 @@ def tune(settings):
     if optuna is None:
         raise UsageError("the package optuna is missing: pip install -r extras/requirements-tune.txt")
     data = sources.make_available(settings.data)
-    images = sources.load(data, "train")
     study = open_study(settings.storage, settings.study or f"{sources.name_of(data)}, {settings.epochs} epochs")
     try:
         if settings.minutes > 0:
-            search(study, images, settings)
+            search(study, data, settings)
     except KeyboardInterrupt:
         show_results(study, data)
         raise KeyboardInterrupt("interrupted; rerun the command to continue") from None

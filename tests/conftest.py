@@ -20,8 +20,9 @@ matplotlib.use("agg")
 
 import draw
 import train
-from digits.data import mnist, sources, strokes
+from digits.data import mnist
 from digits.data.folders import write_png_folder
+from digits.data.handwriting import held_out_digits
 from extras import export, fetch
 
 PROJECT = Path(__file__).parents[1]
@@ -75,23 +76,33 @@ def idx(array):
     return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
 
 
+test_digits = functools.cache(lambda: held_out_digits("test"))
+
+
+def digits(count, seed=1):
+    """Digits that no training sees: uint8 count×28×28×1 pixels and int64 labels, in turn 0, 1 … 9, 0 …"""
+    images, labels = test_digits(), np.arange(count) % 10
+    rng = np.random.default_rng(seed)
+    return images.pixels[[rng.choice(np.flatnonzero(images.labels == label)) for label in labels]], labels
+
+
 def png_folder(folder, training=300, test=100):
     for split, count, seed in (("train", training, 3), ("test", test, 4)):
-        images, labels = strokes.draw(count, seed)
+        images, labels = digits(count, seed)
         write_png_folder(folder / split, images[..., 0], labels)
     return folder
 
 
 @pytest.fixture(scope="session")
-def drawn_folder(tmp_path_factory):
-    """A data set of 300 + 100 drawn digits in PNG files; not to be changed."""
+def small_folder(tmp_path_factory):
+    """A data set of 300 + 100 digits in PNG files; not to be changed."""
     return png_folder(tmp_path_factory.mktemp("data") / "small")
 
 
 @pytest.fixture
-def folder(drawn_folder, workplace):
-    """A copy of drawn_folder as small/, to be changed."""
-    shutil.copytree(drawn_folder, workplace / "small")
+def folder(small_folder, workplace):
+    """A copy of small_folder as small/, to be changed."""
+    shutil.copytree(small_folder, workplace / "small")
     return workplace / "small"
 
 
@@ -100,10 +111,10 @@ TINY = ["--epochs", "3", "--batch-size", "32", "--validation-split", "0.1", "--f
 
 
 @pytest.fixture(scope="session")
-def trained(drawn_folder, tmp_path_factory):
-    """The model of an uninterrupted training on drawn_folder with the flags TINY."""
+def trained(small_folder, tmp_path_factory):
+    """The model of an uninterrupted training on small_folder with the flags TINY."""
     model = tmp_path_factory.mktemp("trained") / "small_cnn.keras"
-    assert train.main(["--data", str(drawn_folder), "--model", str(model), *TINY]) == 0
+    assert train.main(["--data", str(small_folder), "--model", str(model), *TINY]) == 0
     return model
 
 
@@ -150,7 +161,7 @@ EXPORTS = {  # flags of extras/export.py, what it makes of m.keras, and the pack
 
 
 @pytest.fixture(scope="session")
-def exported(shipped, tmp_path_factory):
+def exported(shipped, small_folder, tmp_path_factory):
     """A function from a key of EXPORTS to the path of the shipped model in that form, without the .json beside it."""
 
     @functools.cache
@@ -161,9 +172,8 @@ def exported(shipped, tmp_path_factory):
         folder = tmp_path_factory.mktemp(kind)
         for suffix in (".keras", ".json"):
             shutil.copy(shipped.with_suffix(suffix), folder / f"m{suffix}")
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(None):
-            patch.setattr(sources, "DRAWN", {"train": (500, 1), "test": (1000, 2)})
-            assert export.main(["--model", str(folder / "m.keras"), "--data", "drawn", *flags]) == 0
+        with contextlib.redirect_stdout(None):
+            assert export.main(["--model", str(folder / "m.keras"), "--data", str(small_folder), *flags]) == 0
         assert sorted(path.name for path in folder.iterdir()) == sorted(["m.keras", "m.json", name])
         (folder / "m.json").unlink()
         return folder / name

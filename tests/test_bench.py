@@ -9,10 +9,10 @@ from tests.conftest import PROJECT, one_line
 
 
 @pytest.fixture
-def project(workplace, drawn_folder, monkeypatch):
-    """The project's folder, with few drawn digits in place of MNIST's."""
+def project(workplace, small_folder, monkeypatch):
+    """The project's folder, with few digits in place of MNIST's."""
     monkeypatch.chdir(PROJECT)
-    monkeypatch.setattr("digits.data.sources.MNIST_FOLDER", drawn_folder)
+    monkeypatch.setattr("digits.data.sources.MNIST_FOLDER", small_folder)
 
 
 def test_the_table():

@@ -11,7 +11,6 @@ from PIL import Image
 
 import evaluate
 from digits import model
-from digits.data import sources
 from tests.conftest import PROJECT, one_line
 
 
@@ -27,12 +26,12 @@ def independent(folder, path):
     return labels, keras.saving.load_model(path).predict(pixels, verbose=0)
 
 
-def test_as_a_process_its_numbers_are_those_of_independent_code(trained, drawn_folder, workplace):
-    command = [sys.executable, str(PROJECT / "evaluate.py"), *flags(drawn_folder, trained), "--json"]
+def test_as_a_process_its_numbers_are_those_of_independent_code(trained, small_folder, workplace):
+    command = [sys.executable, str(PROJECT / "evaluate.py"), *flags(small_folder, trained), "--json"]
     process = subprocess.run(command, capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
     result = json.loads(process.stdout)
-    labels, probabilities = independent(drawn_folder, trained)
+    labels, probabilities = independent(small_folder, trained)
     predicted = probabilities.argmax(1)
     assert result["total"] == 100
     assert result["correct"] == (predicted == labels).sum()
@@ -47,14 +46,14 @@ def test_as_a_process_its_numbers_are_those_of_independent_code(trained, drawn_f
     assert three["support"] == 10
     assert result["classes"] == list("0123456789")
     assert set(result) == {"model", "data", "classes", "accuracy", "loss", "correct", "total", "per_class",
-                           "confusion_matrix"}  # fmt: skip
+                           "confusion_matrix", "sources"}  # fmt: skip
     assert not list(workplace.glob("*.png"))
 
 
-def test_report_and_figures(trained, drawn_folder, capsys):
-    assert evaluate.main(flags(drawn_folder, trained)) == 0
+def test_report_and_figures(trained, small_folder, capsys):
+    assert evaluate.main(flags(small_folder, trained)) == 0
     out, err = capsys.readouterr()
-    labels, probabilities = independent(drawn_folder, trained)
+    labels, probabilities = independent(small_folder, trained)
     right = (probabilities.argmax(1) == labels).sum()
     assert out.splitlines()[-1] == f"Test accuracy: {right:.2f}% ({right} of 100)"
     assert err == ""
@@ -80,20 +79,22 @@ def test_errors(trained, folder, capsys, workplace):
     assert error.value.code == 2
 
 
-def test_a_model_without_json_has_the_classes_0_to_9(trained, drawn_folder, workplace, capsys):
+def test_a_model_without_json_has_the_classes_0_to_9(trained, small_folder, workplace, capsys):
     shutil.copy(trained, "bare.keras")
-    assert evaluate.main([*flags(drawn_folder, "bare.keras"), "--json"]) == 0
+    assert evaluate.main([*flags(small_folder, "bare.keras"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == list("0123456789")
 
 
-def test_drawn_digits_without_mnist(shipped, monkeypatch, capsys, workplace):
-    """In a fresh clone without MNIST there is only mnist_cnn.keras; after train.py there is drawn_cnn.keras."""
-    monkeypatch.setattr(sources, "DRAWN", {"train": (200, 1), "test": (50, 2)})
+def test_other_handwriting_without_mnist(shipped, capsys, workplace):
+    """In a fresh clone without MNIST there is only mnist_cnn.keras; after train.py there is handwriting_cnn.keras."""
     shutil.copy(shipped, "mnist_cnn.keras")
     assert evaluate.main(["--json"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["model"] == "mnist_cnn.keras"
-    assert "using drawn digits" in err and "drawn_cnn.keras does not exist yet" in err
-    model.save(model.build("cnn"), workplace / "drawn_cnn.keras", {"classes": list("0123456789")})
+    result = json.loads(out)
+    assert result["model"] == "mnist_cnn.keras" and result["accuracy"] > 0.98
+    assert {"unipen", "pendigits", "optdigits"} <= result["sources"].keys()
+    assert sum(source["correct"] for source in result["sources"].values()) == result["correct"]
+    assert "using --data handwriting" in err and "handwriting_cnn.keras does not exist yet" in err
+    model.save(model.build("cnn"), workplace / "handwriting_cnn.keras", {"classes": list("0123456789")})
     assert evaluate.main(["--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["model"] == "drawn_cnn.keras"
+    assert json.loads(capsys.readouterr().out)["model"] == "handwriting_cnn.keras"

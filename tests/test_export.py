@@ -15,7 +15,6 @@ import evaluate
 import predict
 from digits import model, runtimes
 from digits.cli import UsageError
-from digits.data import sources
 from digits.reading import reader
 from extras import export
 from tests.conftest import PROJECT, one_line, serving
@@ -34,7 +33,7 @@ def answers(script, capsys, *flags):
 
 
 @pytest.mark.parametrize("kind", ["tflite", ONNX, pytest.param("int8", marks=pytest.mark.slow)])
-def test_the_same_answers_and_scores(kind, exported, shipped, drawn_folder, capsys):
+def test_the_same_answers_and_scores(kind, exported, shipped, small_folder, capsys):
     files, tolerance = (shipped, exported(kind)), 0.2 if kind == "int8" else 1e-4
     for expected, found in zip(*(answers(predict, capsys, "--model", file, *SAMPLES) for file in files), strict=True):
         assert expected.keys() == found.keys()
@@ -46,7 +45,7 @@ def test_the_same_answers_and_scores(kind, exported, shipped, drawn_folder, caps
     descriptions = [model.load(file)[1:] for file in files]  # class names, threshold, whether to segment
     assert descriptions[0] == descriptions[1]
     if kind != "int8":
-        (expected,), (found,) = (answers(evaluate, capsys, "--data", drawn_folder, "--model", file) for file in files)
+        (expected,), (found,) = (answers(evaluate, capsys, "--data", small_folder, "--model", file) for file in files)
         assert found["confusion_matrix"] == expected["confusion_matrix"]
         assert found["loss"] == pytest.approx(expected["loss"], abs=1e-5)
 
@@ -81,11 +80,10 @@ def test_a_saved_model_for_tensorflow_serving(exported, shipped):
     assert tensor.shape == (2, 10)
 
 
-def test_an_export_is_kept_only_if_it_answers_as_the_model(shipped, workplace, monkeypatch, capsys):
+def test_an_export_is_kept_only_if_it_answers_as_the_model(shipped, small_folder, workplace, monkeypatch, capsys):
     """It replaces an older file, which is kept, or becomes the next version of a SavedModel."""
     shutil.copy(shipped, "m.keras")
     network = model.load(shipped).network
-    monkeypatch.setattr(sources, "DRAWN", {"train": (50, 1), "test": (50, 2)})
     monkeypatch.setattr(timeit, "repeat", lambda *arguments, **options: [0.1])
     monkeypatch.setitem(export.PACKAGES, "litert", [])
 
@@ -94,15 +92,15 @@ def test_an_export_is_kept_only_if_it_answers_as_the_model(shipped, workplace, m
 
     monkeypatch.setattr(export, "convert", convert)
     for to in ("litert", "saved_model"):
-        monkeypatch.setattr(export, "open_export", lambda path: lambda pixels: np.eye(10)[[0] * 50])
-        assert export.main(["--model", "m.keras", "--to", to]) == 1
+        monkeypatch.setattr(export, "open_export", lambda path: lambda pixels: np.eye(10)[[0] * 100])
+        assert export.main(["--model", "m.keras", "--data", str(small_folder), "--to", to]) == 1
         assert "does not answer as the model does" in capsys.readouterr().err
         assert [path.name for path in workplace.iterdir()] == ["m.keras"]
     monkeypatch.setattr(export, "open_export", lambda path: lambda pixels: np.asarray(network(pixels)))
     (workplace / "m.tflite").write_bytes(b"old")
     for to in ("litert", "saved_model", "saved_model"):
-        assert export.main(["--model", "m.keras", "--to", to]) == 0
-        assert "same answer on 50 of 50 images" in capsys.readouterr().out
+        assert export.main(["--model", "m.keras", "--data", str(small_folder), "--to", to]) == 0
+        assert "same answer on 100 of 100 images" in capsys.readouterr().out
     assert [(workplace / f"m{suffix}.tflite").read_bytes() for suffix in ("", ".previous")] == [b"new", b"old"]
     assert {path.name for path in (workplace / "m_saved_model").iterdir()} == {"1", "2"}
     assert not list(workplace.glob(".*"))

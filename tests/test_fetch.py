@@ -15,18 +15,18 @@ import predict
 import train
 from digits import model
 from digits.cli import RunError
-from digits.data import mnist, sources, strokes
+from digits.data import mnist, sources
 from digits.data.folders import load_folder
 from digits.reading import reader
 from extras import difficult, fetch
-from tests.conftest import idx, one_line
+from tests.conftest import digits, idx, one_line
 
 
 def files_of(name):
-    """Small gzipped IDX files of a data set, {name: bytes}: drawn digits in its layout; {split: (images, labels)}."""
+    """Small gzipped IDX files of a data set, {name: bytes}: digits in its layout; {split: (images, labels)}."""
     dataset, contents, truth = fetch.DATASETS[name], {}, {}
     for index, (split, count) in enumerate((("train", 300), ("test", 100))):
-        images, labels = strokes.draw(count, seed=5 + index)
+        images, labels = digits(count, seed=5 + index)
         truth[split] = images[..., 0], labels if len(dataset.classes) == 10 else np.arange(count) % len(dataset.classes)
         stored = images[..., 0].transpose(0, 2, 1) if dataset.transposed else images[..., 0]
         arrays = np.ascontiguousarray(stored), (truth[split][1] + dataset.first_label).astype(np.uint8)
@@ -87,7 +87,7 @@ def test_train_evaluate_predict_follow(idx_folder, capsys):
     assert train.main([*flags, "--epochs", "15", "--batch-size", "16", "--augment", "0.2"]) == 0
     about = json.loads(Path("emnist-letters_dense64.json").read_text())
     assert about["classes"][:3] == ["a", "b", "c"] and len(about["classes"]) == 26
-    assert about["data"]["name"] == "emnist-letters" and about["accuracy"]["test"] > 0.8
+    assert about["data"]["name"] == "emnist-letters" and about["accuracy"]["test"] > 0.6
     capsys.readouterr()
     assert evaluate.main(flags) == 0
     out = capsys.readouterr().out

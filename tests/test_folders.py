@@ -34,8 +34,8 @@ def test_missing_parts_are_named(folder, workplace):
         load_folder(workplace / "one", "train")
 
 
-def test_the_validation_split_takes_the_same_share_of_each_class(drawn_folder):
-    images = load_folder(drawn_folder, "train")
+def test_the_validation_split_takes_the_same_share_of_each_class(small_folder):
+    images = load_folder(small_folder, "train")
     training, validation = train_val_split(images, 0.1)
     assert np.bincount(validation.labels).tolist() == [3] * 10
     assert sorted([*training.paths, *validation.paths]) == sorted(images.paths)
@@ -44,8 +44,8 @@ def test_the_validation_split_takes_the_same_share_of_each_class(drawn_folder):
     assert np.bincount(train_val_split(images, 0.999)[0].labels).tolist() == [1] * 10
 
 
-def test_shards_are_equal_and_complete(drawn_folder):
-    images = load_folder(drawn_folder, "train")
+def test_shards_are_equal_and_complete(small_folder):
+    images = load_folder(small_folder, "train")
     shards = [images.shard(rank, 7) for rank in range(7)]
     assert [len(shard.labels) for shard in shards] == [42] * 7
     assert sorted(path for shard in shards for path in shard.paths) == sorted(images.paths[:294])

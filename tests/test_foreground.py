@@ -6,7 +6,7 @@ from digits.reading.foreground import foreground
 from digits.reading.segmentation import segment
 from extras.drawing import on_paper, write
 
-INK = write("5", np.random.default_rng(0), 200, 200, 140, 16, glyph=0, corner=(30, 50))
+INK = write("5", np.random.default_rng(1), 200, 200, 140, 16, corner=(30, 50))
 TOP_RIGHT, BOTTOM_LEFT = np.pad(INK, ((0, 300), (500, 0))), np.pad(INK, ((290, 10), (20, 480)))
 PICTURES = {
     "black on white": (INK, on_paper(INK)),

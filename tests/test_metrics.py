@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from digits import metrics, model
-from digits.data import pipeline, strokes
-from tests.conftest import CLASSES, LABELS, PROBABILITIES
+from digits.data import pipeline
+from tests.conftest import CLASSES, LABELS, PROBABILITIES, digits
 
 
 def test_metrics_by_hand():
@@ -56,7 +56,7 @@ def test_the_confidence_is_calibrated():
 
 
 def test_predictions_keep_the_order_of_the_images():
-    pixels, labels = strokes.draw(600, seed=1)
+    pixels, labels = digits(600)
     network = model.build("dense64")
     probabilities = metrics.predict(network, pipeline.from_arrays(pixels, labels))
     np.testing.assert_allclose(probabilities, np.asarray(network(pixels.astype(np.float32))), atol=1e-5)

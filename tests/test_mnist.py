@@ -154,10 +154,10 @@ def test_a_mirror_that_trickles_is_given_up(server):
 def test_when_nothing_answers(server, workplace, monkeypatch, capsys):
     monkeypatch.setattr(mnist, "MIRRORS", (f"{server}/silent/", f"{server}/stalls/", f"{server}/silent/mnist.npz"))
     start = time.monotonic()
-    assert sources.make_available(None) == "drawn"
+    assert sources.make_available(None) == "handwriting"
     assert time.monotonic() - start < 3
-    assert "using drawn digits" in capsys.readouterr().err
-    with pytest.raises(UsageError, match=r"(?s)MNIST_DIR.*--data drawn") as error:
+    assert "using --data handwriting" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"(?s)MNIST_DIR.*--data handwriting") as error:
         sources.make_available("mnist")
     assert "\n" not in str(error.value)
     assert not list(workplace.glob("Mnist_dataset*"))

@@ -35,8 +35,8 @@ def test_a_file_that_is_not_such_an_image_is_named(folder, name):
 
 
 @pytest.fixture(scope="module")
-def decoded(drawn_folder):
-    return pipeline.decode(load_folder(drawn_folder, "train"))
+def decoded(small_folder):
+    return pipeline.decode(load_folder(small_folder, "train"))
 
 
 def epochs(decoded, seed=0, augment=0.0, first=0, total=2):
@@ -112,17 +112,17 @@ def test_where_decoded_images_are_kept(workplace, monkeypatch):
     assert pipeline.free_memory() > 0
 
 
-def test_the_cache_on_disk_takes_the_room_that_is_reserved(drawn_folder, workplace):
-    images = load_folder(drawn_folder, "train").select(np.tile(np.arange(300), 10))
+def test_the_cache_on_disk_takes_the_room_that_is_reserved(small_folder, workplace):
+    images = load_folder(small_folder, "train").select(np.tile(np.arange(300), 10))
     with pipeline.open_cache("disk", images, workplace / "a.cache") as cache:
         decoded = pipeline.decode(images, cache, "training")
         assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= 3000 * pipeline.IMAGE_BYTES
     assert len(decoded) == 3000
 
 
-def test_more_images_than_are_shuffled_at_once(decoded, drawn_folder, monkeypatch):
+def test_more_images_than_are_shuffled_at_once(decoded, small_folder, monkeypatch):
     """They come in random order, those that are added among the others; the rest does not change."""
-    images = load_folder(drawn_folder, "train")
+    images = load_folder(small_folder, "train")
     assert (np.diff(train_val_split(images, 0.1)[0].labels) >= 0).all()
     pixels, labels = np.full((100, 28, 28, 1), 7, np.uint8), np.full(100, 7)
 

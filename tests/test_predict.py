@@ -15,10 +15,10 @@ from PIL import Image
 
 import predict
 from digits import plots
-from digits.data import strokes
+from digits.data.handwriting import random_trajectory
 from digits.reading import answers, reader
 from extras import difficult, drawing
-from tests.conftest import PROJECT, one_line
+from tests.conftest import PROJECT, digits, one_line
 
 SAMPLES = PROJECT / "samples"
 
@@ -115,14 +115,14 @@ def test_several_and_blank_in_words(with_model, capsys):
     assert last_line(capsys, "blank.png") == "No digit found"
 
 
-def test_random_test_image(with_model, drawn_folder, capsys):
+def test_random_test_image(with_model, small_folder, capsys):
     model = str(with_model / "mnist_cnn.keras")
-    assert predict.main(["--random", "--data", str(drawn_folder), "--model", model]) == 0
+    assert predict.main(["--random", "--data", str(small_folder), "--model", model]) == 0
     out = capsys.readouterr().out
     path, label = re.search(r"Picture: (.*)", out)[1], re.search(r"True label: (\d)", out)[1]
     assert f"test/{label}/" in path
     assert re.match(r"Prediction: \d with |Not a digit \(", out.splitlines()[-1])
-    assert predict.main(["--random", "--data", "drawn", "--model", model, "--json"]) == 0
+    assert predict.main(["--random", "--data", "handwriting", "--model", model, "--json"]) == 0
 
 
 def save(name, picture):
@@ -182,11 +182,9 @@ def test_unsure_readings_are_marked_for_review(with_model, capsys, predicted):
 def test_non_digits(with_model, capsys, predicted):
     rng = np.random.default_rng(3)
     saved = []
-    for name, sign in {"A": 0, "H": 6, "tick": 32, "star": 42, "W": 24}.items():
-        dots, radius = strokes.fit(
-            strokes.write(strokes.SIGNS[sign], 1, rng, 0.01), np.array([5.0]), rng, box=120, size=200
-        )
-        saved.append(save(f"{name}.png", 255 - strokes.ink(dots, radius, 200)[0]))
+    for letter in "AHEWk":
+        ink = drawing.rasterize(random_trajectory(letter, rng), rng, 200, 10, box=120)
+        saved.append(save(f"{letter}.png", drawing.on_paper(ink)))
     assert predict.main(saved) == 0
     answers = capsys.readouterr().out
     refused = re.findall(r"Not a digit \(looks most like \d, \d+%\)", answers)
@@ -216,7 +214,7 @@ def test_a_picture_is_never_overwritten_by_the_figure(with_model, capsys, predic
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_folder_leaves_no_process_behind(with_model, signal_number):
-    big = Image.fromarray(strokes.draw(1, seed=5)[0][0, ..., 0]).resize((600, 600))
+    big = Image.fromarray(digits(1)[0][0, ..., 0]).resize((600, 600))
     big.save("samples/big.png")
     for index in range(120):
         (with_model / "samples" / f"big{index}.png").symlink_to("big.png")
@@ -242,7 +240,7 @@ def test_many_small_pictures_are_read_in_batches_on_all_processors(with_model, p
     calls, real = [], reader.predict
     monkeypatch.setattr(reader, "predict", lambda network, images: calls.append(len(images)) or real(network, images))
     monkeypatch.setattr(reader, "segment", None)  # is called in other processes
-    images, labels = strokes.draw(130, seed=5)
+    images, labels = digits(130)
     for index, image in enumerate(images):
         save(f"samples/{index:03}.png", image[..., 0])
     (with_model / "samples" / "100.png").write_text("no picture")

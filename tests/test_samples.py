@@ -1,4 +1,4 @@
-"""The pictures of extras/: samples/, docs/drawn.png, the difficult ones, and labelled folders."""
+"""The pictures of extras/: samples/, docs/handwriting.png, the difficult ones, and labelled folders."""
 
 import numpy as np
 from PIL import Image
@@ -14,7 +14,7 @@ def test_samples_are_drawn_as_they_are_shipped(workplace):
         if path.suffix == ".png":  # JPEG files depend on the version of the library
             np.testing.assert_array_equal(Image.open(path), Image.open(PROJECT / "samples" / path.name))
     assert len(list((workplace / "samples").iterdir())) == len(list((PROJECT / "samples").iterdir()))
-    np.testing.assert_array_equal(Image.open("docs/drawn.png"), Image.open(PROJECT / "docs" / "drawn.png"))
+    np.testing.assert_array_equal(Image.open("docs/handwriting.png"), Image.open(PROJECT / "docs" / "handwriting.png"))
 
 
 def test_a_labelled_folder(workplace, shipped, capsys):

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from digits.data import strokes
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, digits
 
 pytest.importorskip("ray", reason="ray is not installed: pip install -r extras/requirements-ray.txt")
 from PIL import Image
@@ -23,7 +22,7 @@ def test_ray_reads_a_folder(workplace):
     for name in ("digits", "mnist_cnn.keras", "mnist_cnn.json"):
         (workplace / name).symlink_to(PROJECT / name)
     (workplace / "scans").mkdir()
-    for index, (image, label) in enumerate(zip(*strokes.draw(30, seed=5), strict=True)):
+    for index, (image, label) in enumerate(zip(*digits(30, seed=5), strict=True)):
         Image.fromarray(image[..., 0]).save(f"scans/{label}_{index}.png")
     (workplace / "scans" / "bad.png").write_text("no picture")
     # A short path, since those of Ray's sockets have at most 107 characters; memory for a small machine.

@@ -8,8 +8,8 @@ from extras import seeds
 from tests.conftest import TINY, one_line
 
 
-def test_mean_and_deviation_over_seeds(drawn_folder, capsys):
-    assert seeds.main(["--repeats", "2", "--data", str(drawn_folder), *TINY, "--epochs", "1"]) == 0
+def test_mean_and_deviation_over_seeds(small_folder, capsys):
+    assert seeds.main(["--repeats", "2", "--data", str(small_folder), *TINY, "--epochs", "1"]) == 0
     row = capsys.readouterr().out.splitlines()[-1]
     assert re.search(r"filters \[4, 8\] \| 498 \| 2 \| \d+\.\d\d ± \d+\.\d\d \| \d+\.\d\d ± \d+\.\d\d \| \d+", row)
 
@@ -19,7 +19,7 @@ def test_sizes(workplace, monkeypatch, capsys):
     description = {"accuracy": {"validation": None, "test": 0.99}, "seconds": 1.0, "classes": list("0123456789")}
     used = []
     monkeypatch.setattr(train, "train", lambda s: used.append(s) or description | {"settings": s.recorded()})
-    assert seeds.main(["--sizes", "--repeats", "2", "--data", "drawn"]) == 0
+    assert seeds.main(["--sizes", "--repeats", "2", "--data", "handwriting"]) == 0
     assert [(s.seed, s.filters) for s in used] == [(seed, filters) for filters in seeds.SIZES for seed in (0, 1)]
     assert "filters [32, 64, 128] | 94,538 | 2 | – | 99.00 ± 0.00 | 1.00 ± 0.00 |" in capsys.readouterr().out
     assert Image.open("docs/sizes.png").width > 500

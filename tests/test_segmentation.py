@@ -1,12 +1,12 @@
 import numpy as np
 from PIL import Image
 
-from digits.data import strokes
 from digits.reading.image_file import open_picture
 from digits.reading.segmentation import MAX_PIECES, find_seams, preprocess, remove_ruled_lines, segment
 from extras.drawing import on_paper, write
+from tests.conftest import digits
 
-INK = write("5", np.random.default_rng(0), 200, 200, 140, 16, glyph=0, corner=(30, 50))
+INK = write("5", np.random.default_rng(1), 200, 200, 140, 16, corner=(30, 50))
 
 
 def main_digit(picture):
@@ -25,7 +25,7 @@ def test_a_digit_has_its_box_and_a_speck_does_not_move_it():
 
 
 def test_mnist_images_stay_what_they_are():
-    images = strokes.draw(50, seed=9)[0]
+    images = digits(50, seed=9)[0]
     found = [main_digit(np.repeat(image, 3, -1)).image.ravel() for image in images]
     likeness = [np.corrcoef(one, image.ravel())[0, 1] for one, image in zip(found, images, strict=True)]
     assert np.median(likeness) > 0.99

@@ -27,9 +27,10 @@ def test_accuracy_and_calibration_are_as_stated(shipped, mnist_dir, monkeypatch,
     out = capsys.readouterr().out
     accuracy, total = re.search(r"Test accuracy: ([\d.]+)% \([\d,]+ of ([\d,]+)\)", out).groups()
     about = json.loads(shipped.with_suffix(".json").read_text())
-    assert total == "10,000" and float(accuracy) >= 99.6
+    assert total == "10,000" and float(accuracy) >= 99.5
     assert abs(float(accuracy) / 100 - about["accuracy"]["test"]) <= 0.0002  # another processor may round otherwise
-    assert about["data"] | {"name": "mnist", "training": 54_999, "validation": 5_001, "test": 10_000} == about["data"]
+    sizes = {"name": "mnist", "training": 54_999, "validation": 5_001, "writers": 1_686, "test": 10_000}
+    assert about["data"] | sizes == about["data"]
     assert float(re.search(r"calibration error: ([\d.]+)%", out)[1]) <= 0.3
 
 

@@ -36,28 +36,28 @@ def digest_of_weights(processes):
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_same_weights_also_after_a_kill_and_resume(drawn_folder, workplace):
+def test_two_processes_have_the_same_weights_also_after_a_kill_and_resume(small_folder, workplace):
     pytest.importorskip("jax", reason="pip install -r extras/requirements-distributed.txt")
     cache = {"JAX_COMPILATION_CACHE_DIR": str(workplace / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     environment = os.environ | cache | {"PYTHONPATH": str(PROJECT)}
-    digest = digest_of_weights(start(drawn_folder, environment))
+    digest = digest_of_weights(start(small_folder, environment))
     about = json.loads((workplace / "two.json").read_text())
     assert about["settings"]["processes"] == 2 and about["versions"]["backend"] == "jax"
     assert about["data"]["validation"] == 30 and about["data"]["test"] == 100
     assert about["history"][2]["val_loss"] < about["history"][0]["val_loss"]
     (workplace / "two.keras").unlink()
-    processes = start(drawn_folder, environment)
+    processes = start(small_folder, environment)
     next(line for line in processes[0].stdout if line.startswith("epoch 1/3"))
     processes[1].terminate()
     _, err = processes[0].communicate(timeout=120)
     assert (processes[0].returncode, processes[1].wait()) == (1, -signal.SIGTERM)
     assert "another process" in err and "--resume" in err, err
     assert not (workplace / "two.keras").exists() and (workplace / "two.checkpoint.npz").exists()
-    assert digest_of_weights(start(drawn_folder, environment, "--resume")) == digest
+    assert digest_of_weights(start(small_folder, environment, "--resume")) == digest
 
 
-def test_wrong_flags(drawn_folder, capsys):
-    flags = ["--data", str(drawn_folder), "--cluster", "127.0.0.1:9"]
+def test_wrong_flags(small_folder, capsys):
+    flags = ["--data", str(small_folder), "--cluster", "127.0.0.1:9"]
     one_line(capsys, train_cluster.main([*flags, "--process", "2"]), "--process: 2")
     one_line(capsys, train_cluster.main([*flags, "--processes", "3", "--batch-size", "64"]), "--batch-size", "64", "3")
     one_line(capsys, train_cluster.main([*flags, "--processes", "301", "--batch-size", "301"]), "--processes", "images")

@@ -3,8 +3,9 @@ import pytest
 
 import train
 from digits import model, training
-from digits.data import pipeline, strokes
+from digits.data import pipeline
 from digits.data.non_digits import NON_DIGIT
+from tests.conftest import digits as images_of_digits
 
 DIGITS = list("0123456789")
 
@@ -16,11 +17,13 @@ def test_one_cycle():
 
 
 def test_handwriting_and_non_digits_are_mixed_in():
-    digits = pipeline.from_arrays(*strokes.draw(60, seed=1))
-    mixed = training.mix_in_handwriting(digits, DIGITS, 0.5, 0)
+    digits = pipeline.from_arrays(*images_of_digits(60))
+    settings = train.Settings(handwriting=0.5)
+    mixed = training.mix_in_handwriting(digits, DIGITS, settings)
     labels = [int(label) for _, label in mixed.as_numpy_iterator()]
     assert len(labels) == 60 + 30 + 15 and labels.count(NON_DIGIT) == 15
-    assert training.mix_in_handwriting(digits, list("abcdefghij"), 0.5, 0) is digits
+    assert training.mix_in_handwriting(digits, list("abcdefghij"), settings) is digits
+    assert training.mix_in_handwriting(digits, DIGITS, train.Settings(handwriting=0.0)) is digits
 
 
 def test_non_digits_have_equal_probabilities_as_target_and_no_accuracy():
@@ -36,7 +39,7 @@ def test_non_digits_have_equal_probabilities_as_target_and_no_accuracy():
 
 @pytest.mark.parametrize("batch_size", [300, 60])
 def test_a_training_of_few_steps(batch_size):
-    digits = pipeline.from_arrays(*strokes.draw(300, seed=1))
+    digits = pipeline.from_arrays(*images_of_digits(300))
     settings = train.Settings(epochs=1, batch_size=batch_size, filters=[2, 2], precision="float32")
     history = training.fit(training.new_network(settings, DIGITS), digits, digits.take(0), settings, quiet=True)
     assert [row["epoch"] for row in history] == [1] and np.isfinite(history[0]["loss"])

@@ -28,10 +28,10 @@ def states():
     return [trial.state.name for trial in study_of().trials]
 
 
-def test_the_command_at_the_end_repeats_the_best_trial(drawn_folder, workplace, capsys):
+def test_the_command_at_the_end_repeats_the_best_trial(small_folder, workplace, capsys):
     """Also where the name of the data has a space."""
     (workplace / "my data").mkdir()
-    (workplace / "my data" / "small").symlink_to(drawn_folder)
+    (workplace / "my data" / "small").symlink_to(small_folder)
     assert tune.main(["--data", "my data/small", "--epochs", "1", "--trials", "1"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -74,11 +74,11 @@ def fake_fit(network, training_set, validation_set, settings, on_epoch, quiet):
 
 
 @pytest.fixture
-def search(drawn_folder, monkeypatch):
-    """tune.main() with the flags given, on drawn_folder, without the time of a training."""
+def search(small_folder, monkeypatch):
+    """tune.main() with the flags given, on small_folder, without the time of a training."""
     monkeypatch.setattr(training, "fit", fake_fit)
     monkeypatch.setattr(training, "mix_in_handwriting", lambda training_set, *_: training_set)
-    return lambda *flags: tune.main(["--data", str(drawn_folder), *flags])
+    return lambda *flags: tune.main(["--data", str(small_folder), *flags])
 
 
 def test_a_trial_that_falls_behind_is_ended_early(search, capsys):
@@ -135,11 +135,11 @@ sys.exit(tune.main())
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_study_and_one_is_killed(search, drawn_folder, monkeypatch):
+def test_two_processes_share_a_study_and_one_is_killed(search, small_folder, monkeypatch):
     """The trial of the one that lives is left alone, that of the one that was killed is repeated by the other."""
     monkeypatch.setattr(tune, "HEARTBEAT", 2)
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
-    command = [sys.executable, "-c", HANGING, "--data", str(drawn_folder)]
+    command = [sys.executable, "-c", HANGING, "--data", str(small_folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert any(line == "training\n" for line in other.stdout)
         assert search("--trials", "4") == 0

@@ -25,12 +25,13 @@ class Images(NamedTuple):
     labels: np.ndarray  # int64 N, indices into classes
     paths: np.ndarray | None = None  # str N
     pixels: np.ndarray | None = None  # uint8 N×28×28×1, 0 background, 255 ink
+    writers: np.ndarray | None = None  # str N, "<source>-<writer>" or only the source, where it is known
     segment: bool = True  # whether pictures of these classes are searched for writing, or used whole
 
     def select(self, index):
         """The Images of an index: a slice, or an array of numbers."""
-        paths, pixels = (array if array is None else array[index] for array in (self.paths, self.pixels))
-        return self._replace(labels=self.labels[index], paths=paths, pixels=pixels)
+        arrays = {name: getattr(self, name) for name in ("labels", "paths", "pixels", "writers")}
+        return self._replace(**{name: array[index] for name, array in arrays.items() if array is not None})
 
     def shard(self, rank, world_size):
         """The share of one of several processes, equally large for each: up to world_size - 1 images are left out."""

@@ -1,86 +1,125 @@
-"""Digits in other handwriting, for the training: other glyphs, pens and scanners than MNIST's.
+"""Handwriting of about 500 people who are not in MNIST: digits, letters and signs, as pen strokes and as scans.
 
-They are training images and drawn digits, bent and stretched, written with another pen and seen at another resolution.
+handwriting.npz holds it; NOTICE names its sources, their authors and licences, and describes its arrays. Strokes are
+drawn with a pen of any width, so that one digit gives many images. The split is by writer: of nobody whose digits are
+tested is anything trained on.
 """
 
+import zlib
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
-from PIL import Image
-from scipy import ndimage
 
-from digits.cli import progress
-from digits.data import strokes
-from digits.reading.normalization import centre, trimmed
+from digits.data import pen
+from digits.data.folders import Images
+from digits.data.restyle import restyle
 
-SIDE = 56  # pixels at which images are bent and rewritten, twice MNIST's
-BLOCK = 500  # images handled at a time
+FILE = Path(__file__).with_name("handwriting.npz")
+DIGITS = [str(digit) for digit in range(10)]
+TRAINING_IMAGES = 60_000  # of --data handwriting, as many as MNIST has
+
+STROKES = 0.6  # share of strokes in the digits to train on; the others are scans:
+SCANS = {"bhmsds": 0.16, "hwd1000": 0.04, "optdigits-tra": 0.08, "optdigits-tes": 0.04, "semeion": 0.08}
+TEST_SCANS = "optdigits-windep"  # by 13 people whose scans are in no other source
+RESTYLED = 0.2  # share of the digits and letters to train on that are restyled
+NOT_REFUSED = set("OoDQIil|/\\SsZzBbqgGyYJa'`,.-_!:;\"j()<>[]{}~^")  # written like a digit, or too small to tell
 
 
-def digits(images, labels, count, seed):
-    """Return (uint8 count×28×28×1 images, int64 count labels): a third from images, the rest drawn, all rewritten.
+@lru_cache(maxsize=1)
+def load():
+    """The arrays of handwriting.npz as attributes; NOTICE describes them."""
+    with np.load(FILE) as archive:
+        return SimpleNamespace(**{name: archive[name] for name in archive.files})
 
-    images: uint8 N×28×28×1, labels: int64 N, 0-9.
+
+def split_of(writer, validation_split=0.0):
+    """The split of a writer, a name: "test" for one in six, else "validation" (that share of them) or "train".
+
+    Scans name no writers: those of TEST_SCANS are tested, and all others are trained on.
+    """
+    if writer in SCANS:
+        return "train"
+    number = zlib.crc32(writer.encode())
+    if writer == TEST_SCANS or number % 6 == 0:
+        return "test"
+    return "validation" if number // 6 % 1000 < 1000 * validation_split else "train"
+
+
+def find(split, characters, validation_split=0.0):
+    """The numbers of the samples of a split that show one of these characters: int N."""
+    data = load()
+    in_split = np.array([split_of(name, validation_split) == split for name in data.writer_names])
+    return np.flatnonzero(in_split[data.writers] & np.isin(data.labels, list(characters)))
+
+
+def training_digits(count, validation_split, seed):
+    """Return `count` digits of the writers to train on as Images, a fifth of them restyled.
+
+    Someone who wrote n digits counts as much as √n, so that nobody outweighs the others. validation_split: share of
+    these writers that is left out, 0-1. The same arguments give the same images.
     """
     rng = np.random.default_rng([seed, 0])
-    chosen = rng.choice(len(images), count - 2 * count // 3)
-    drawn, drawn_labels = strokes.draw(2 * count // 3, int(rng.integers(2**31)), rare=True)
-    sources = np.concatenate([images[chosen], drawn])
-    rewritten = rewrite(sources, rng, "Rewriting digits")
-    rewritten[~sources.any((1, 2, 3))] = 0  # a blank image stays blank
-    return rewritten, np.concatenate([labels[chosen], drawn_labels])
+    data, index = load(), find("train", DIGITS, validation_split)
+    writers = data.writers[index]
+    is_scan = np.isin(data.writer_names, list(SCANS))[writers]
+    written = np.bincount(writers)[writers]
+    weights = np.where(is_scan, 0, written**-0.5)
+    weights *= STROKES / weights.sum()
+    weights[is_scan] = [SCANS[data.writer_names[writer]] for writer in writers[is_scan]] / written[is_scan]
+    # Systematic sampling: each sample comes as often as expected, rounded up or down.
+    points = (np.arange(count) + rng.random(count)) / count * weights.sum()
+    chosen = index[np.searchsorted(weights.cumsum(), points).clip(max=len(index) - 1)]
+    return _as_images(chosen, some_restyled(draw(chosen, rng), rng))
 
 
-def rewrite(images, rng, description):
-    """Bend and stretch images, uint8 N×28×28×1, write them with another pen, and centre them as pictures are."""
-    result = np.empty_like(images)
-    for start in progress(range(0, len(images), BLOCK), description):
-        block = slice(start, start + BLOCK)
-        changed = _change_pen(_bend(images[block, :, :, 0], rng), rng)
-        result[block] = [_rescan(image, rng) for image in changed]
-    return result
+def held_out_digits(split, validation_split=0.0):
+    """Return the digits of the writers of a split, "validation" or "test", as Images, each once."""
+    index = find(split, DIGITS, validation_split)
+    return _as_images(index, draw(index, np.random.default_rng(0)))
 
 
-def _bend(images, rng):
-    """Elastic change (P. Simard, D. Steinkraus, J. Platt, 2003) of n×28×28 -> float32 n×SIDE×SIDE, 0-1."""
-    count = len(images)
-    knots, positions = np.linspace(0, 27, 6), np.linspace(0, 27, SIDE)
-    spread = np.exp(-(((positions[:, None] - knots) / 4) ** 2))
-    spread /= spread.sum(1, keepdims=True)
-    knot_shifts = rng.normal(0, 1.6, (2, count, 6, 6)) * rng.uniform(0, 1, (count, 1, 1))
-    down, right = spread @ knot_shifts @ spread.T
-    image = np.broadcast_to(np.arange(count)[:, None, None], down.shape)
-    coordinates = np.stack([image, positions[:, None] + down, positions + right])
-    return ndimage.map_coordinates(images.astype(np.float32) / 255, coordinates, order=1)
+def _as_images(index, pixels):
+    data = load()
+    labels = data.labels[index].astype(np.int64)
+    return Images(DIGITS, labels, pixels=pixels, writers=data.writer_names[data.writers[index]])
 
 
-def _change_pen(images, rng):
-    """Make strokes thinner or thicker: the image is blurred, and thresholded at another level."""
-    count = len(images)
-    for part in np.array_split(rng.permutation(count), 4):
-        width = rng.uniform(0.8, 2.2)
-        images[part] = ndimage.gaussian_filter(images[part], (0, width, width))
-    level = np.exp(rng.uniform(np.log(0.12), np.log(0.55), (count, 1, 1))) * images.max((1, 2), keepdims=True)
-    soft = np.minimum(rng.uniform(0.05, 0.3, (count, 1, 1)), 1.9 * level)
-    return np.clip((images - level) / np.maximum(soft, 1e-3) + 0.5, 0, 1)
+def letters_and_signs(count, validation_split, rng):
+    """Return uint8 count×28×28×1 letters and signs of the writers to train on, a fifth of them restyled."""
+    characters = set(load().labels.tolist()) - set(DIGITS) - NOT_REFUSED
+    index = rng.choice(find("train", characters, validation_split), count)
+    return some_restyled(draw(index, rng), rng)
 
 
-def _rescan(image, rng):
-    """One image, float H×W, as other pictures have it: some stretched to a square, some coarse or in two tones."""
-    if not (image > 0.3).any():
-        return np.zeros((28, 28, 1), np.uint8)
-    image = trimmed(image)
-    if rng.random() < 0.25:  # people fill the square that they are given
-        short, long = sorted(image.shape)
-        stretch = min(long / short, 3) ** rng.uniform(0.2, 1)
-        image = _resize(image, [side if side == long else round(side * stretch) for side in image.shape])
-    if rng.random() < 0.3:
-        factor = rng.uniform(14, 24) / max(image.shape)
-        image = _resize(image, [max(3, round(side * factor)) for side in image.shape])
-        if rng.random() < 0.6:
-            image = (image > rng.uniform(0.3, 0.6)).astype(np.float32)
-    return centre(image) if image.max() > 0.3 else np.zeros((28, 28, 1), np.uint8)
+def draw(index, rng):
+    """Return uint8 N×28×28×1 images of the samples with these numbers; rng varies the pen of strokes."""
+    data = load()
+    images = np.zeros((len(index), 28, 28, 1), np.uint8)
+    is_scan = index >= len(data.first_stroke) - 1
+    images[is_scan, ..., 0] = data.scans[index[is_scan] - (len(data.first_stroke) - 1)]
+    images[~is_scan] = pen.draw([trajectory(sample) for sample in index[~is_scan]], rng)
+    return images
 
 
-def _resize(image, shape):
-    height, width = shape
-    filter = Image.Resampling.BOX if height < image.shape[0] and width < image.shape[1] else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image.astype(np.float32)).resize((width, height), filter))
+def some_restyled(images, rng):
+    """Images, uint8 N×28×28×1, of which a share, RESTYLED, is restyled in place."""
+    chosen = rng.random(len(images)) < RESTYLED
+    images[chosen] = restyle(images[chosen], rng)
+    return images
+
+
+def trajectory(sample):
+    """The strokes of a sample: a list of float n×2 points, 0-1, x right, y down."""
+    data = load()
+    first, stop = data.first_stroke[sample : sample + 2]
+    ends = data.stroke_ends[first:stop]
+    start = data.stroke_ends[first - 1] if first else 0
+    return np.split(data.points[start : ends[-1]] / 255, ends[:-1] - start)
+
+
+def random_trajectory(character, rng):
+    """The strokes of a digit, letter or sign by a random writer of the test side."""
+    index = find("test", [character])
+    return trajectory(rng.choice(index[index < len(load().first_stroke) - 1]))

@@ -1,8 +1,8 @@
 """Non-digits, for the training: what must be refused, so that the network is not sure of the wrong thing.
 
-Letters and signs drawn by the virtual pen or printed in Matplotlib's fonts, scribbles, patches of light and dark, and
-digits that run into each other or are cut through. The network learns to give each class the same probability there
-(outlier exposure: D. Hendrycks, M. Mazeika, T. Dietterich, "Deep Anomaly Detection with Outlier Exposure", 2019).
+Letters and signs, written by people or printed in Matplotlib's fonts, scribbles, patches of light and dark, and digits
+that run into each other or are cut through. The network learns to give each class the same probability there (outlier
+exposure: D. Hendrycks, M. Mazeika, T. Dietterich, "Deep Anomaly Detection with Outlier Exposure", 2019).
 """
 
 from pathlib import Path
@@ -12,28 +12,27 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from digits.data import strokes
-from digits.data.handwriting import SIDE, rewrite
+from digits.data import handwriting, pen
+from digits.data.restyle import SIDE, restyle
 from digits.reading.normalization import centre
 
 NON_DIGIT = -1  # the label of a non-digit
+WRITTEN = 0.6  # share of the letters and signs that people wrote
 FONTS = ("DejaVuSans", "DejaVuSans-Oblique", "DejaVuSerif-Italic", "DejaVuSansMono", "STIXGeneral", "STIXGeneralBolIta")
 LETTERS = "AEFHKMNPRTUVWXYacefhkmnprtuvwxy#%&*+=?@<ΓΔΛΞΠΣΨΩαγεηκλμνξπχψωБГДЖИЙЛФЦЮЯджийлфцюя"
 
 
-def non_digits(images, count, seed):
-    """Return uint8 count×28×28×1 non-digits; some are made of parts of images, uint8 N×28×28×1."""
+def non_digits(images, count, validation_split, seed):
+    """Return uint8 count×28×28×1 non-digits, three in five of them written letters and signs, the others made.
+
+    images: uint8 N×28×28×1 digits, of which some are made. validation_split: as in handwriting.training_digits().
+    """
     rng = np.random.default_rng([seed, 1])
-    shares = {drawn_signs: 0.25, printed_letters: 0.15, scribbles: 0.15, merged_digits: 0.3, patches: 0.15}
-    sources = [make(images, round(share * count) + 1, rng) for make, share in shares.items()]
-    return rewrite(np.concatenate(sources)[:count], rng, "Drawing non-digits")
-
-
-def drawn_signs(images, count, rng):
-    """Letters and signs drawn by the virtual pen."""
-    each = -(-count // len(strokes.SIGNS))
-    drawn = np.concatenate([strokes.pen(glyph, each, rng) for glyph in strokes.SIGNS])
-    return drawn[rng.permutation(len(drawn))[:count], :, :, None]
+    written = round(WRITTEN * count)
+    shares = {printed_letters: 0.2, scribbles: 0.2, merged_digits: 0.4, patches: 0.2}
+    made = np.concatenate([make(images, round(share * (count - written)) + 1, rng) for make, share in shares.items()])
+    made = restyle(made[: count - written], rng)
+    return np.concatenate([handwriting.letters_and_signs(written, validation_split, rng), made])
 
 
 def printed_letters(images, count, rng):
@@ -50,16 +49,15 @@ def printed_letters(images, count, rng):
 
 
 def scribbles(images, count, rng):
-    """One to three curves through random points."""
-    drawn = []
-    while sum(map(len, drawn)) < count:
-        curves = []
+    """One to three curves that turn at random."""
+    trajectories = []
+    for _ in range(count):
+        trajectories.append([])
         for _ in range(rng.integers(1, 4)):
-            walk = np.cumsum(rng.normal(0, rng.uniform(15, 45), (rng.integers(3, 13), 2)), 0)
-            points = 100 * np.abs((walk / 100 + rng.uniform(0.2, 0.8, 2)) % 2 - 1)  # turned back at the edges
-            curves.append(" ".join(f"{x:.0f},{y:.0f}" for x, y in points))
-        drawn.append(strokes.pen("; ".join(curves), 5, rng))
-    return np.concatenate(drawn)[:count, :, :, None]
+            direction = rng.uniform(0, 2 * np.pi) + rng.normal(0, rng.uniform(0.1, 0.9), rng.integers(5, 60)).cumsum()
+            walk = rng.uniform(0, 1, 2) + 0.08 * np.stack([np.cos(direction), np.sin(direction)], axis=1).cumsum(0)
+            trajectories[-1].append(np.abs((walk + 1) % 2 - 1))  # turned back at the edges
+    return pen.draw(trajectories, rng)
 
 
 def merged_digits(images, count, rng):

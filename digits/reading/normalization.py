@@ -56,9 +56,9 @@ def trimmed(ink):
 def centre(ink):
     """Fit ink, float H×W, into 20×20 and put its centre of mass at the centre of an image, uint8 28×28×1."""
     image = np.zeros((28, 28, 1), np.uint8)
-    if not ink.any():
-        return image
     small = _fit(Image.fromarray(ink.astype(np.float32)), 20)
+    if not small.any():  # no ink, or so little that it is lost in the resizing
+        return image
     small = np.clip(small / max(np.percentile(small, 99), 1e-6), 0, 1)
     mass = small.sum()
     height, width = small.shape
