@@ -15,14 +15,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from digits import checkpoint, model
 from digits.cli import Parser, UsageError, flag, import_tensorflow, number, numbers, option, run
 from digits.data import folders, handwriting, sources
 
-TARGET_RECALL = 0.98  # share of the held-out writers' digits that the threshold of the digit score accepts
-SCORED = {"validation": "Validation", "writers": "Held-out writers'", "test": "Test"}  # splits, and how they are called
+SCORED = {"validation": "Validation", "writers": "Held-out writers'", "test": "Test"}  # splits, as they are printed
 
 
 @dataclasses.dataclass
@@ -41,11 +38,9 @@ class Settings:
     l2: float = option(1e-5, "weight of the L2 penalty on the convolutions of cnn", number(float, least=0, most=1))
     augment: float = option(None, "warp strength, 0-3 (default: set by --epochs)", number(float, least=0, most=3))
     handwriting: float = option(
-        None, "other people's digits per training image, 0-2 (default: set by --epochs)", number(float, least=0, most=2)
+        None, "digits of other people per image, 0-2 (default: set by --epochs)", number(float, least=0, most=2)
     )
-    validation_split: float = option(
-        1 / 12, "fraction of each class, and of the other people, held out, 0-1", number(float, least=0, below=1)
-    )
+    validation_split: float = option(1 / 12, "share of images and writers held out", number(float, least=0, below=1))
     seed: int = option(0, "same seed, same machine: same weights", number(int, least=0, most=2**31 - 1))
     precision: str = option(
         "auto", "precision while training; auto: the fastest on this machine", choices=["auto", "float32", "bfloat16"]
@@ -152,31 +147,19 @@ def train(settings):
         network.summary()
         save_epoch = training.epoch_saver(settings.path, this_run)
         history = training.fit(network, training_set, validation_set, settings, resume, save_epoch)
-        return finish(settings, splits, validation_set, cache, network, history, this_run)
+        return finish(settings, splits, cache, network, history, this_run)
 
 
-def finish(settings, splits, validation_set, cache, network, history, this_run):
+def finish(settings, splits, cache, network, history, this_run):
     """Calibrate, evaluate and save a trained network; return its description, a dict."""
     from digits import metrics, plots, training
-    from digits.data import pipeline
 
     network = model.as_float32(network)  # what is saved is what is scored
-    classes, threshold = splits.training.classes, model.DEFAULT_THRESHOLD
-    scored = {name: images for name, images in splits._asdict().items() if name in SCORED and images}
-    decoded = {name: pipeline.decode(images, cache, name) for name, images in scored.items() if len(images.labels)}
-    held_out = [name for name in decoded if name != "test"]
-    if held_out:
-        probabilities = np.concatenate([metrics.predict(network, decoded[name]) for name in held_out])
-        metrics.calibrate(network, probabilities, np.concatenate([scored[name].labels for name in held_out]))
-    probabilities = {name: metrics.predict(network, images) for name, images in decoded.items()}
-    results = {name: metrics.evaluate(scored[name].labels, probabilities[name], classes) for name in decoded}
-    if held_out:  # the last of them are the writers, if the classes are the digits
-        threshold = float(np.quantile(model.digit_score(probabilities[held_out[-1]]), 1 - TARGET_RECALL))
-
     sizes = {name: len(images.labels) for name, images in splits._asdict().items() if images}
+    results, threshold = metrics.calibrate_and_evaluate(network, splits, cache)
     about = {
         "network": settings.network,
-        "classes": classes,
+        "classes": splits.training.classes,
         "segment": splits.training.segment,
         "threshold": threshold,
         "accuracy": {name: results[name]["accuracy"] if name in results else None for name in SCORED},

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from digits import model
 from digits.data import pipeline
 
+TARGET_RECALL = 0.98  # share of the held-out digits that the threshold of the digit score accepts
 MAX_COLUMNS = 20  # of more classes, the most confused pairs are printed in place of the confusion matrix
 
 
@@ -62,6 +64,26 @@ def calibrate(network, probabilities, labels):
     last = network.layers[-1]
     last.set_weights([weights / np.float32(best) for weights in last.get_weights()])
     return np.exp(log_probabilities(best))
+
+
+def calibrate_and_evaluate(network, splits, cache):
+    """Calibrate a network on the images that were held out, and evaluate it on those and on the test images.
+
+    splits: train.Splits. Returns ({name of the split: what evaluate() returned}, the threshold of the digit score), the
+    threshold by the digits of held-out writers; where there are none, by the validation images.
+    """
+    scored = {name: getattr(splits, name) for name in ("validation", "writers", "test")}
+    scored = {name: images for name, images in scored.items() if images and len(images.labels)}
+    decoded = {name: pipeline.decode(images, cache, f"scored_{name}") for name, images in scored.items()}
+    held_out = [name for name in scored if name != "test"]
+    if held_out:
+        probabilities = np.concatenate([predict(network, decoded[name]) for name in held_out])
+        calibrate(network, probabilities, np.concatenate([scored[name].labels for name in held_out]))
+    probabilities = {name: predict(network, images) for name, images in decoded.items()}
+    results = {name: evaluate(scored[name].labels, probabilities[name], splits.training.classes) for name in scored}
+    if not held_out:
+        return results, model.DEFAULT_THRESHOLD
+    return results, float(np.quantile(model.digit_score(probabilities[held_out[-1]]), 1 - TARGET_RECALL))
 
 
 def calibration_error(labels, probabilities, bins=15):

@@ -83,7 +83,7 @@ def test_the_threshold_accepts_the_target_share_of_what_held_out_writers_wrote(t
     network, _, threshold, _ = model.load(trained)
     written = handwriting.held_out_digits("validation", 0.1)
     scores = model.digit_score(metrics.predict(network, pipeline.decode(written)))
-    assert (scores >= threshold - 1e-6).mean() == pytest.approx(train.TARGET_RECALL, abs=1 / len(scores))
+    assert (scores >= threshold - 1e-6).mean() == pytest.approx(metrics.TARGET_RECALL, abs=1 / len(scores))
 
 
 def test_a_network_learns(small_folder, capsys):
