@@ -75,15 +75,18 @@ def calibrate_and_evaluate(network, splits, cache):
     scored = {name: getattr(splits, name) for name in ("validation", "writers", "test")}
     scored = {name: images for name, images in scored.items() if images and len(images.labels)}
     decoded = {name: pipeline.decode(images, cache, f"scored_{name}") for name, images in scored.items()}
-    held_out = [name for name in scored if name != "test"]
+    held_out, threshold, probabilities = [name for name in scored if name != "test"], model.DEFAULT_THRESHOLD, {}
     if held_out:
-        probabilities = np.concatenate([predict(network, decoded[name]) for name in held_out])
-        calibrate(network, probabilities, np.concatenate([scored[name].labels for name in held_out]))
-    probabilities = {name: predict(network, images) for name, images in decoded.items()}
-    results = {name: evaluate(scored[name].labels, probabilities[name], splits.training.classes) for name in scored}
-    if not held_out:
-        return results, model.DEFAULT_THRESHOLD
-    return results, float(np.quantile(model.digit_score(probabilities[held_out[-1]]), 1 - TARGET_RECALL))
+        parts = [predict(network, decoded[name]) for name in held_out]
+        labels = np.concatenate([scored[name].labels for name in held_out])
+        calibrated = calibrate(network, np.concatenate(parts), labels)
+        parts = np.split(calibrated, np.cumsum([len(part) for part in parts])[:-1])
+        probabilities = dict(zip(held_out, parts, strict=True))
+        threshold = float(np.quantile(model.digit_score(parts[-1]), 1 - TARGET_RECALL))
+    if "test" in scored:
+        probabilities["test"] = predict(network, decoded["test"])
+    classes = splits.training.classes
+    return {name: evaluate(scored[name].labels, probabilities[name], classes) for name in scored}, threshold
 
 
 def calibration_error(labels, probabilities, bins=15):
