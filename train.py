@@ -174,9 +174,9 @@ def finish(settings, splits, cache, network, history, this_run):
     curves = settings.path.with_name(f"{settings.path.stem}_curves.png")
     plots.save(plots.curves(history), curves)
     print(f"Saved {settings.path}, {settings.path.with_suffix('.json')}, {training.log_path(settings.path)}, {curves}")
-    epochs = f"{len(history)} epoch{'s' * (len(history) != 1)}"
-    scores = [f" {SCORED[split]} accuracy: {metrics.score(result)}" for split, result in results.items()]
-    print(f"Trained {epochs} in {about['seconds']:.0f} s.{''.join(scores)}", flush=True)
+    print(f"Trained {len(history)} epoch{'s' * (len(history) != 1)} in {about['seconds']:.0f} s")
+    for name, result in results.items():
+        print(f"{SCORED[name]} accuracy: {metrics.score(result)}", flush=True)
     plots.show()
     return about
 
