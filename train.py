@@ -1,6 +1,6 @@
 """Train a network on the digits in Mnist_dataset/ and save it as mnist_cnn.keras.
 
-    python train.py                                # MNIST and the handwriting of 500 others, five minutes on 2 cores
+    python train.py                                # MNIST and other handwriting, five minutes on 2 cores
     python train.py --epochs 1                     # 99 % accuracy on the test images, the shortest run
     python train.py --epochs 4                     # a first good network in about a minute
     python train.py --data letters --network dense64   # your own images in letters/{train,test}/<class>/*.png

@@ -106,8 +106,8 @@ def folder(small_folder, workplace):
     return workplace / "small"
 
 
-# Flags of train.py: a tiny network, for a few seconds
-TINY = ["--epochs", "3", "--batch-size", "32", "--validation-split", "0.1", "--filters", "4,8"]
+# Flags of train.py: a tiny network, for a few seconds, with other handwriting mixed in
+TINY = ["--epochs", "3", "--batch-size", "32", "--handwriting", "0.1", "--validation-split", "0.1", "--filters", "4,8"]
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_files_of_a_training(trained):
     sizes = {"name": "small", "training": 270, "validation": 30, "test": 100, "writers": 1767}
     assert about["data"] == sizes | {"sha256": about["data"]["sha256"]} and len(about["data"]["sha256"]) == 64
     assert 0 <= about["accuracy"]["test"] <= 1 and 0 <= about["accuracy"]["validation"] <= 1
-    assert 0 < about["threshold"] < 1 and about["settings"]["handwriting"] == 0
+    assert 0 < about["threshold"] < 1 and about["settings"]["handwriting"] == 0.1
     assert about["seconds"] > 0 and about["versions"]["keras"] == keras.__version__
     with trained.with_name("small_cnn_log.csv").open() as file:
         rows = list(csv.DictReader(file))

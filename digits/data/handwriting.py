@@ -1,8 +1,8 @@
 """Handwriting of about 500 people who are not in MNIST: digits, letters and signs, as pen strokes and as scans.
 
 handwriting.npz holds it; NOTICE names its sources, their authors and licences, and describes its arrays. Strokes are
-drawn with a pen of any width, so that one digit gives many images. The split is by writer: of nobody whose digits are
-tested is anything trained on.
+drawn with a pen of any width, so that one digit gives many images. The split is by writer: nothing by a writer who is
+tested is trained on.
 """
 
 import zlib
