@@ -170,7 +170,7 @@ def test_all_pages_of_a_tiff(with_model, capsys, predicted):
 
 
 def test_unsure_readings_are_marked_for_review(with_model, capsys, predicted):
-    assert last_line(capsys, "samples/7.png", "--min-confidence", "1").endswith("confidence  (to be reviewed)")
+    assert last_line(capsys, str(SAMPLES / "7.png"), "--min-confidence", "1").endswith("confidence  (to be reviewed)")
     rows = predicted("samples/5.png", "blank.png", "--min-confidence", "0.5")
     assert [row["review"] for row in rows] == [False, True]
     reading = reader.read("samples/5.png", "mnist_cnn.keras")
