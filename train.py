@@ -147,16 +147,16 @@ def train(settings):
         network.summary()
         save_epoch = training.epoch_saver(settings.path, this_run)
         history = training.fit(network, training_set, validation_set, settings, resume, save_epoch)
-        return finish(settings, splits, cache, network, history, this_run)
+        return finish(settings, splits, validation_set, cache, network, history, this_run)
 
 
-def finish(settings, splits, cache, network, history, this_run):
+def finish(settings, splits, validation_set, cache, network, history, this_run):
     """Calibrate, evaluate and save a trained network; return its description, a dict."""
     from digits import metrics, plots, training
 
     network = model.as_float32(network)  # what is saved is what is scored
     sizes = {name: len(images.labels) for name, images in splits._asdict().items() if images}
-    results, threshold = metrics.calibrate_and_evaluate(network, splits, cache)
+    results, threshold = metrics.calibrate_and_evaluate(network, splits, validation_set, cache)
     about = {
         "network": settings.network,
         "classes": splits.training.classes,

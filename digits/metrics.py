@@ -66,27 +66,29 @@ def calibrate(network, probabilities, labels):
     return np.exp(log_probabilities(best))
 
 
-def calibrate_and_evaluate(network, splits, cache):
+def calibrate_and_evaluate(network, splits, validation_set, cache):
     """Calibrate a network on the images that were held out, and evaluate it on those and on the test images.
 
-    splits: train.Splits. Returns ({name of the split: what evaluate() returned}, the threshold of the digit score), the
-    threshold by the digits of held-out writers; where there are none, by the validation images.
+    splits: train.Splits. validation_set: its validation images from pipeline.decode(). Returns ({name of the split:
+    what evaluate() returned}, the threshold of the digit score), the threshold by the digits of held-out writers; where
+    there are none, by the validation images.
     """
-    scored = {name: getattr(splits, name) for name in ("validation", "writers", "test")}
-    scored = {name: images for name, images in scored.items() if images and len(images.labels)}
-    decoded = {name: pipeline.decode(images, cache, f"scored_{name}") for name, images in scored.items()}
-    held_out, threshold, probabilities = [name for name in scored if name != "test"], model.DEFAULT_THRESHOLD, {}
+    others = {"writers": splits.writers, "test": splits.test}
+    decoded = {name: pipeline.decode(images, cache, name) for name, images in others.items() if images}
+    decoded = {name: one for name, one in ({"validation": validation_set} | decoded).items() if len(one)}
+    labels_of = {name: getattr(splits, name).labels for name in decoded}
+    held_out, threshold, probabilities = [name for name in decoded if name != "test"], model.DEFAULT_THRESHOLD, {}
     if held_out:
         parts = [predict(network, decoded[name]) for name in held_out]
-        labels = np.concatenate([scored[name].labels for name in held_out])
+        labels = np.concatenate([labels_of[name] for name in held_out])
         calibrated = calibrate(network, np.concatenate(parts), labels)
         parts = np.split(calibrated, np.cumsum([len(part) for part in parts])[:-1])
         probabilities = dict(zip(held_out, parts, strict=True))
         threshold = float(np.quantile(model.digit_score(parts[-1]), 1 - TARGET_RECALL))
-    if "test" in scored:
+    if "test" in decoded:
         probabilities["test"] = predict(network, decoded["test"])
     classes = splits.training.classes
-    return {name: evaluate(scored[name].labels, probabilities[name], classes) for name in scored}, threshold
+    return {name: evaluate(labels, probabilities[name], classes) for name, labels in labels_of.items()}, threshold
 
 
 def calibration_error(labels, probabilities, bins=15):

@@ -16,12 +16,12 @@ from keras import layers
 import train
 from digits import metrics, model, training
 from digits.data import folders, pipeline, sources
+from digits.data.handwriting import DIGITS
 
 EPOCHS_TO = {0.9829: 1, 0.99: 1, 0.995: 12}  # test accuracies, and the epochs with which train.py gets there
 LIMIT = 120  # seconds of one training, without --full
 MAX_EPOCHS = 50  # of one training, with it
 STEPS = 60  # of the network alone, in one measurement
-DIGITS = [str(digit) for digit in range(10)]
 
 
 def read_and_write(settings):

@@ -120,7 +120,8 @@ def train_together(settings):
             reason = f"another process or this one failed ({first_line(error)})"
             raise RunError(f"the training cannot continue: {reason}; {checkpoint.HOW_TO_CONTINUE}") from error
         if settings.process == 0:
-            train.finish(settings, splits, cache, network, history, this_run)
+            validation_set = pipeline.decode(splits.validation, cache, "all_validation")
+            train.finish(settings, splits, validation_set, cache, network, history, this_run)
 
 
 def main(argv=None):

@@ -97,8 +97,9 @@ def draw(index, rng):
     """Return uint8 N×28×28×1 images of the samples with these numbers; rng varies the pen of strokes."""
     data = load()
     images = np.zeros((len(index), 28, 28, 1), np.uint8)
-    is_scan = index >= len(data.first_stroke) - 1
-    images[is_scan, ..., 0] = data.scans[index[is_scan] - (len(data.first_stroke) - 1)]
+    first_scan = len(data.first_stroke) - 1
+    is_scan = index >= first_scan
+    images[is_scan, ..., 0] = data.scans[index[is_scan] - first_scan]
     images[~is_scan] = pen.draw([trajectory(sample) for sample in index[~is_scan]], rng)
     return images
 

@@ -17,7 +17,7 @@ from digits.data.restyle import SIDE, restyle
 from digits.reading.normalization import centre
 
 NON_DIGIT = -1  # the label of a non-digit
-WRITTEN = 0.6  # share of the letters and signs that people wrote
+WRITTEN = 0.6  # share of the non-digits that are letters and signs written by people
 FONTS = ("DejaVuSans", "DejaVuSans-Oblique", "DejaVuSerif-Italic", "DejaVuSansMono", "STIXGeneral", "STIXGeneralBolIta")
 LETTERS = "AEFHKMNPRTUVWXYacefhkmnprtuvwxy#%&*+=?@<ΓΔΛΞΠΣΨΩαγεηκλμνξπχψωБГДЖИЙЛФЦЮЯджийлфцюя"
 
