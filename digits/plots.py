@@ -5,12 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.backends import BackendFilter, backend_registry
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from digits.cli import RunError, atomic_write
 from digits.reading import segmentation
+from digits.reading.form_lines import outlines
 
 MAX_BARS = 12  # of more classes, the most likely are shown
 LONG_NAME = 3  # letters; longer class names stand upright below an axis
@@ -129,7 +130,7 @@ def predictions(rows):
 
 def steps(rows):
     """A line for each Row: each step from the picture to what the network saw."""
-    titles = ("ink, without the light", "strokes", "without lines", "pieces", "what the network sees")
+    titles = ("ink, without the light", "strokes; printed lines in red", "pieces and cells", "what the network sees")
     size = (13, 2.2 * len(rows) + 0.3)
     figure, axes = plt.subplots(len(rows), 1 + len(titles), figsize=size, squeeze=False, layout="constrained")
     for line, (pixels, _, _, reading, title) in zip(axes, rows, strict=True):
@@ -138,15 +139,18 @@ def steps(rows):
         seen = [digit.image for digit in reading.digits[:9]] or [reading.image]
         line[0].imshow(pixels)
         line[0].set_title(title, fontsize=9, loc="left", pad=20)  # above the others, since it may be longer
-        for axis, image in zip(line[1:4], (steps.foreground, steps.strokes, steps.unruled), strict=True):
-            axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-        line[4].imshow(pieces, cmap="Set1", vmin=1, vmax=9, interpolation="nearest")
+        line[1].imshow(steps.foreground, cmap="gray_r", vmin=0, vmax=1)
+        strokes = np.where(steps.strokes, 2, steps.printed)
+        line[2].imshow(strokes, cmap=ListedColormap(["white", "tab:red", "black"]), vmin=0, vmax=2)
+        line[3].imshow(pieces, cmap="Set1", vmin=1, vmax=9, interpolation="nearest")
+        for outline in outlines(steps.rows):
+            line[3].plot(*outline, color="tab:gray", linewidth=0.7)
         for axis, name in zip(line[1:], titles, strict=True):
             axis.set_title(name, fontsize=9)
         if seen[0] is None:
-            line[5].set_title("no ink found", fontsize=9)
+            line[4].set_title("no ink found", fontsize=9)
         else:
-            line[5].imshow(_tiles(seen), cmap="gray", vmin=0, vmax=255)
+            line[4].imshow(_tiles(seen), cmap="gray", vmin=0, vmax=255)
         for axis in line:
             axis.set(xticks=[], yticks=[])
     return figure

@@ -32,7 +32,7 @@ def test_no_title_of_the_steps_covers_another(shipped):
     titles = [text for text in figure.findobj(Text) if text.get_text()]
     assert "no ink found" in {text.get_text() for text in titles}
     boxes = [text.get_window_extent() for text in titles]
-    assert len(boxes) == 12
+    assert len(boxes) == 10
     assert not any(one.overlaps(two) for place, one in enumerate(boxes) for two in boxes[:place])
 
 

@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 
 from digits.reading.image_file import open_picture
-from digits.reading.segmentation import MAX_PIECES, find_seams, preprocess, remove_ruled_lines, segment
+from digits.reading.segmentation import MAX_PIECES, find_seams, preprocess, segment
 from extras.drawing import on_paper, write
 from tests.conftest import digits
 
@@ -49,19 +49,6 @@ def test_a_digit_on_a_long_strip_is_not_lost():
 def test_the_number_of_pieces_is_limited():
     dots = np.kron(np.ones((50, 50)), np.pad(np.ones((2, 2)), ((0, 6), (0, 6))))
     assert len(preprocess(on_paper(np.pad(dots, 20))).boxes) <= MAX_PIECES
-
-
-def test_ruled_lines_go_and_strokes_that_cross_them_stay():
-    digit = INK > 0.5
-    lined = digit.copy()
-    lined[[50, 51, 100, 101, 150, 151]] = True
-    lined[:, [30, 31, 170, 171]] = True
-    rest = remove_ruled_lines(lined)
-    assert (rest & ~digit).sum() < 0.05 * digit.sum()
-    assert (digit & ~rest).sum() < 0.15 * digit.sum()
-    one = np.zeros((200, 200), bool)
-    one[:, 95:105] = True  # a 1 from edge to edge is no ruled line, since nothing else is there
-    assert (remove_ruled_lines(one) == one).all()
 
 
 def test_pieces_that_belong_together_and_pieces_that_do_not():

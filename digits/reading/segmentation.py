@@ -1,18 +1,21 @@
 """A picture -> its candidate digits: foreground -> strokes -> pieces -> lines of writing -> images of 28×28.
 
 A piece is a connected component of ink with strokes that broke off it. A wide piece may be several digits that touch,
-neighbouring pieces may be one digit: each such reading is a candidate, and the network decides later.
+neighbouring pieces may be one digit: each such reading is a candidate, and the network decides later. In the cells of
+a form it is simpler: what is written in a cell is one digit.
 """
 
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from digits.reading.foreground import CONNECTED, MIN_CONTRAST, bounding_window, edge_pixels, foreground, otsu_threshold
-from digits.reading.normalization import pen_width, to_mnist
+from digits.reading.form_lines import cell_of, erase, find_form
+from digits.reading.normalization import to_mnist
 
-MIN_RULED_SIDE = 40  # pixels; in smaller pictures a long stroke is part of the digit
+MIN_PIXELS = 9  # fewer are no stroke
 MAX_PIECES = 150  # the largest are kept; more is a text or a photo
 MAX_JOINED = 3  # neighbouring pieces in one digit
 SPLIT_ASPECT, SPLIT_ASPECT_ALONE = 0.9, 1.2  # width / height above which a piece is split: in a line, alone in it
@@ -21,6 +24,9 @@ MAX_CROSSED = 0.4  # ink that a cut may cross, as a share of the piece's height
 DIAGONAL_COST = 0.1  # of a diagonal step in a cut, in pixels of crossed ink
 CUT_PRIOR = 0.5  # prior probability of a cut through connected ink; half of it counts for each side
 JOIN_PRIOR = 0.2  # prior probability that two pieces side by side are one digit
+MAX_OVERHANG = 0.25  # share of connected ink in a second cell; more is the digit of that cell, and is cut off
+MIN_IN_CELLS = 0.55  # share of the ink in cells that does not spread over several, if they are for digits
+MIN_PART, MIN_DIGIT = 0.15, 0.25  # extent of connected ink and of all of a digit, as a share of the height of its cell
 
 
 class Candidate(NamedTuple):
@@ -36,40 +42,48 @@ class Candidate(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """The steps from a picture to its pieces, all H×W."""
+    """The steps from a picture to its pieces; arrays are H×W."""
 
     foreground: np.ndarray  # float32, distance from the paper, 0-1
     strokes: np.ndarray  # bool
-    unruled: np.ndarray  # bool, the strokes without ruled lines
+    printed: np.ndarray  # bool, the lines that were taken away
+    rows: list  # of form_lines.Row: the cells that say where the digits are; [] without
     pieces: np.ndarray  # int32, number of the piece from 1, 0 for background
     boxes: np.ndarray  # int n×4: top, left, bottom, right of each piece
+    lines: list  # lines of writing from the top: lists of indices of boxes, from the left
 
 
 def segment(picture):
     """Return the Candidates in a picture, uint8 H×W×3, line by line, each from the left; [] where there is no ink."""
     steps = preprocess(picture)
-    lines = group_into_lines(steps.boxes)
-    return [candidate for number, line in enumerate(lines) for candidate in _line_candidates(steps, line, number)]
+    candidates_of = _cell_candidates if steps.rows else _line_candidates
+    return [candidate for number, line in enumerate(steps.lines) for candidate in candidates_of(steps, line, number)]
 
 
 def preprocess(picture):
     """Return the Steps from a picture, uint8 H×W×3, to its pieces."""
     ink = foreground(picture)
-    strokes = binarize(ink)
-    unruled = remove_ruled_lines(strokes)
-    return Steps(ink, strokes, unruled, *find_pieces(unruled))
+    smooth, inked, clear = binarize(ink)
+    form = find_form(inked, smooth)
+    unprinted = erase(inked, form, smooth)
+    strokes = connected_strokes(unprinted, clear, smooth)
+    found = find_pieces_in_cells(strokes, form.rows) if form.rows else None
+    rows = form.rows if found else []
+    if not found:
+        pieces, boxes = find_pieces(strokes)
+        found = pieces, boxes, group_into_lines(boxes)
+    return Steps(ink, strokes, inked & ~unprinted, rows, *found)
 
 
 def binarize(ink):
-    """Mask of clear ink in a foreground, float32 H×W, and of faint ink connected to it: hysteresis (J. Canny, 1986)."""
-    strokes, smooth, window = np.zeros(ink.shape, bool), np.zeros_like(ink), bounding_window(ink > 0)
+    """Return (foreground without camera noise, float32 H×W; masks of all ink and of clear ink); ink: float32 H×W."""
+    smooth, window = np.zeros_like(ink), bounding_window(ink > 0)
     step = max(1, min(ink.shape) // 100)
-    smooth[window] = ndimage.uniform_filter(ink[window], min(3, step))  # against camera noise
+    smooth[window] = ndimage.uniform_filter(ink[window], min(3, step))
     values = smooth[smooth >= MIN_CONTRAST]
-    min_pixels = min(9, smooth.size)  # fewer are no stroke
-    if values.size < min_pixels:
-        return strokes
-    darkest = np.partition(values, -min_pixels)[-min_pixels]
+    if values.size < min(MIN_PIXELS, smooth.size):
+        return smooth, np.zeros(ink.shape, bool), np.zeros(ink.shape, bool)
+    darkest = _darkest(values)
     faint = np.clip(6 * np.median(smooth[::step, ::step]), 0.1 * darkest, 0.3 * darkest)  # above the noise
     inked = smooth > faint
     if edge_pixels(inked).any():  # the border of a page may be far darker than the pencil on it
@@ -77,46 +91,23 @@ def binarize(ink):
         inked &= ~np.isin(parts, edge_pixels(parts))
     values = smooth[inked] if inked.sum() > 0.002 * smooth.size else smooth
     clear = otsu_threshold(values[values > 0.2 * values.max()])
-    smooth = smooth[window]
-    parts, _ = ndimage.label(smooth > max(faint, 0.4 * clear), CONNECTED)
-    kept = np.pad(np.isin(parts, parts[smooth >= clear]) & (parts > 0), 1)
+    return smooth, smooth > max(faint, 0.4 * clear), smooth >= clear
+
+
+def _darkest(values):
+    """How dark the darkest pixels are that are enough for a stroke."""
+    return np.partition(values, -min(MIN_PIXELS, values.size), axis=None)[-min(MIN_PIXELS, values.size)]
+
+
+def connected_strokes(inked, clear, smooth):
+    """Mask of the ink that is connected to clear ink: hysteresis (J. Canny, 1986). The arguments are of binarize()."""
+    strokes, window = np.zeros_like(inked), bounding_window(inked)
+    parts, _ = ndimage.label(inked[window], CONNECTED)
+    kept = np.pad(np.isin(parts, parts[clear[window]]) & (parts > 0), 1)
     kept = kept[:-2] | kept[1:-1] | kept[2:]  # grown by a pixel, far faster than by ndimage.binary_dilation
-    strokes[window] = (kept[:, :-2] | kept[:, 1:-1] | kept[:, 2:]) & (smooth > 0.1 * darkest)  # with soft edges
+    soft_edges = smooth[window] > 0.1 * _darkest(smooth)
+    strokes[window] = (kept[:, :-2] | kept[:, 1:-1] | kept[:, 2:]) & soft_edges
     return strokes
-
-
-def remove_ruled_lines(mask):
-    """The mask, bool H×W, without lines that are straight, thin and go from edge to edge; strokes across them stay."""
-    if min(mask.shape) < MIN_RULED_SIDE:
-        return mask
-    return _remove_horizontal_lines(_remove_horizontal_lines(mask).T).T
-
-
-def _remove_horizontal_lines(mask):
-    height, width = mask.shape
-    run = max(width // 8, min(40, width // 2)) | 1  # longer than a stroke, short enough for a line that rises slowly
-    padded = np.pad(mask, ((1, 1), (0, 0)))
-    thick = mask | padded[:-2] | padded[2:]  # a line may rise slowly
-    rows = thick.sum(1) > run // 2  # other rows cannot hold a run
-    middles = np.zeros_like(mask)
-    middles[rows] = ndimage.minimum_filter1d(thick[rows], run, axis=1)
-    if not ndimage.maximum_filter1d(ndimage.maximum_filter1d(middles.any(0), run), run).all():
-        return mask  # even joined, the runs would not reach from edge to edge
-    runs = ndimage.maximum_filter1d(middles, run, axis=1)
-    joined, _ = ndimage.label(ndimage.maximum_filter1d(runs, run, axis=1), CONNECTED)
-    lines, thickest, margin = np.zeros_like(mask), 0, max(2, width // 30)
-    for number, (rows, columns) in enumerate(ndimage.find_objects(joined), 1):
-        line = mask[rows, columns] & runs[rows, columns] & (joined[rows, columns] == number)
-        thickness = np.median(line.sum(0))
-        across = columns.stop - columns.start == width and line.any(0).mean() >= 0.8
-        ends = line[:, :margin].any() and line[:, -margin:].any()
-        if across and ends and len(line) < 0.2 * width and thickness <= max(4, 0.03 * height):
-            lines[rows, columns] |= line
-            thickest = max(thickest, thickness)
-    through = int(1.6 * thickest) + 2  # where ink is taller than this, a stroke crosses the line
-    crossing = ndimage.maximum_filter1d(ndimage.minimum_filter1d(mask, through, axis=0), through, axis=0)
-    rest = mask & ~(lines & ~crossing)
-    return rest if pen_width(rest) > 0.5 * thickest else mask  # of a long stroke only ragged edges would remain
 
 
 def find_pieces(mask):
@@ -143,7 +134,7 @@ def _bounding_boxes(labels, window):
 
 
 def _borders_and_frames(labels, boxes, area):
-    """Which components, bool n, are a border of the picture or a frame around others."""
+    """Which components, bool n, are a border of the picture or a frame drawn by hand around others."""
     size = boxes[:, 2:] - boxes[:, :2]
     in_corner = np.isin(np.arange(1, len(boxes) + 1), labels[[0, 0, -1, -1], [0, -1, 0, -1]])
     found = np.zeros(len(boxes), bool)
@@ -209,10 +200,72 @@ def group_into_lines(boxes):
     return sorted(lines, key=lambda line: np.mean(boxes[line][:, [0, 2]]))
 
 
+def find_pieces_in_cells(mask, rows):
+    """Return Steps.pieces, Steps.boxes and Steps.lines of a mask, bool H×W, by the cells of Rows: a piece in each.
+
+    None where the writing does not keep to the cells, as on paper with small squares, or all is written elsewhere.
+    """
+    y, x = np.nonzero(mask)
+    labels, _ = ndimage.label(mask, CONNECTED)
+    cell, part = cell_of(rows, y, x), labels[y, x]
+    area = np.zeros((part.max(initial=0) + 1, sum(len(row.sides) for row in rows) + 1), int)
+    np.add.at(area, (part, cell), 1)
+    inside, total = area[:, 1:], area.sum(1)
+    second, largest = np.sort(inside, axis=1)[:, -2:].T
+    if largest[second < 0.4 * largest].sum() < MIN_IN_CELLS * inside.sum():
+        return None
+    whole = second <= MAX_OVERHANG * (largest + second)
+    owner = np.where(whole[part], 1 + inside.argmax(1)[part], cell)
+    owner[(inside.sum(1) < 0.4 * total)[part]] = 0  # written elsewhere
+    cells = np.zeros(mask.shape, np.int32)
+    cells[y, x] = owner
+    tall = 0.5 * np.median([row.lower.middle - row.upper.middle for row in rows])
+    if not owner.any() and any(window[0].stop - window[0].start > tall for window in ndimage.find_objects(labels)):
+        return None
+    return _pieces_of_cells(cells, rows)
+
+
+def _pieces_of_cells(cells, rows):
+    """Number the pieces where the number of a cell, int H×W, is also that of the ink written in it; without specks."""
+    pieces, boxes, lines = np.zeros_like(cells), [], []
+    windows = enumerate(ndimage.find_objects(cells, max_label=sum(len(row.sides) for row in rows)), 1)
+    for row in rows:
+        height, line = row.lower.middle - row.upper.middle, []
+        for number, window in islice(windows, len(row.sides)):
+            if window is None:
+                continue
+            parts, _ = ndimage.label(cells[window] == number, CONNECTED)
+            extent = np.array([max(side.stop - side.start for side in part) for part in ndimage.find_objects(parts)])
+            area = np.bincount(parts.ravel())[1:]
+            kept = np.append(False, (extent > MIN_PART * height) & (area > 0.05 * area.max()))[parts]
+            if extent.max() > MIN_DIGIT * height:
+                line.append(len(boxes))
+                y, x = np.nonzero(kept)
+                pieces[window][kept] = len(boxes) + 1
+                top, left = window[0].start, window[1].start
+                boxes.append((top + y.min(), left + x.min(), top + y.max() + 1, left + x.max() + 1))
+        lines += [line] if line else []
+    return pieces, np.array(boxes, int).reshape(-1, 4), lines
+
+
+def _cell_candidates(steps, line, number):
+    """Yield the Candidates of a row of cells: each piece is a digit."""
+    for index, piece in enumerate(line):
+        top, left, bottom, right = steps.boxes[piece]
+        image = _image(steps, steps.pieces[top:bottom, left:right] == piece + 1, top, left)
+        yield Candidate(image, (int(left), int(top), int(right - left), int(bottom - top)), number, index, index + 1)
+
+
+def _image(steps, mask, top, left):
+    """The ink under a mask, bool h×w, with its corner at top, left: uint8 28×28×1."""
+    ink = steps.foreground[top : top + mask.shape[0], left : left + mask.shape[1]]
+    return to_mnist(np.where(mask, np.maximum(ink, 0.01), 0))
+
+
 def _line_candidates(steps, line, number):
     """Yield the Candidates of a line: runs of neighbouring fragments that may be one digit."""
-    ink, labels, boxes = steps.foreground, steps.pieces, steps.boxes
-    (height, width), tall = ink.shape, max(boxes[line, 2] - boxes[line, 0])
+    labels, boxes = steps.pieces, steps.boxes
+    (height, width), tall = labels.shape, max(boxes[line, 2] - boxes[line, 0])
     fragments = []
     for piece in line:
         top, left, bottom, right = boxes[piece]
@@ -235,7 +288,7 @@ def _line_candidates(steps, line, number):
             aspect = max(1, (right - left) / (bottom - top))
             prior = CUT_PRIOR ** (cuts / 2) * JOIN_PRIOR**joins / aspect**6  # few digits are wider than high
             mask = np.isin(labels[top:bottom, left:right], label[start:stop])
-            image = to_mnist(np.where(mask, np.maximum(ink[top:bottom, left:right], 0.01), 0))
+            image = _image(steps, mask, top, left)
             central = top < height / 2 < bottom and left < width / 2 < right  # may touch the edge and be complete
             complete = bool(central or (top > 0 and left > 0 and bottom < height and right < width))
             xywh = int(left), int(top), int(right - left), int(bottom - top)

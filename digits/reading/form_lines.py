@@ -1,0 +1,398 @@
+"""What is printed under the writing: lines of forms and ruled paper, and the cells that they make.
+
+A straight, thin line of ink is printed if it goes from edge to edge of the picture, is far longer than the writing is
+high, or is part of a row of cells of equal width or of a frame around writing. All others are strokes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from digits.reading.foreground import CONNECTED
+from digits.reading.straight_lines import (
+    Line,
+    erase_lines,
+    find_dashes,
+    find_lines,
+    from_top,
+    inked_along,
+    is_straight,
+    measured,
+    touched_along,
+    typical_width,
+)
+
+MIN_SIDE = 28  # pixels; smaller pictures hold no form
+MIN_RULED_SIDE = 40  # pixels; in smaller pictures a line from edge to edge is part of the digit
+LONG = 3  # a longer line without cells is printed, in heights of the writing
+MIN_INKED = 0.92  # share of the upper and the lower side of a cell
+CORNER = 0.3  # radius of a round corner, as a share of the height or width of a cell
+MIN_CELL = 8  # pixels, width and height
+MIN_ASPECT, MAX_ASPECT = 0.25, 1.7  # width / height of a cell, of one for a single digit
+WIDTH_TOLERANCE = 0.1  # share by which cells of equal width differ, as they do in perspective
+MAX_STROKES = 4  # in one cell, that look like sides of cells
+
+
+class Row(NamedTuple):
+    """A row of cells."""
+
+    upper: Line
+    lower: Line
+    sides: list  # (left, right) of each cell, Lines down
+
+
+class Form(NamedTuple):
+    """What is printed in a picture."""
+
+    across: list  # of Line
+    down: list  # of Line, in the transposed picture
+    rows: list  # of Row, from the top: two or more cells side by side, each for one digit
+
+
+def find_form(mask, darkness):
+    """Return the Form that is printed in a picture.
+
+    mask: bool H×W, all that may be ink. darkness: float H×W, how dark it is.
+    """
+    pen = typical_width(mask)
+    if max(mask.shape) < MIN_SIDE or not pen:
+        return Form([], [], [])
+    across, down = find_lines(mask, pen), find_lines(mask.T, pen)
+    cells = find_cells(mask, across, down, pen)
+    if not any(map(_is_row, cells)):
+        cells += find_cells(mask, across, down, pen, corner=CORNER)
+    if not any(map(_is_row, cells)):
+        dashes, gap = find_dashes(mask, pen)
+        if gap:
+            across, down = from_top(across + find_lines(dashes, pen, gap)), down + find_lines(dashes.T, pen, gap)
+            cells += find_cells(mask, across, down, pen, gap)
+    rows = [row for row in cells if _is_row(row)]
+    rows += [row for line in across if (row := find_ticks(mask, line, across, rows, pen))]
+    form = _form_of(mask, _without_overlap(rows))
+    for frame in sorted(filter(_is_frame, cells), key=_height):  # of two, the outer one later
+        more = _form_of(mask, [frame])
+        straight = all(
+            is_straight(*one) for one in [(mask, line) for line in more.across] + [(mask.T, line) for line in more.down]
+        )
+        if straight and (_is_wide(frame) or holds_writing(erase(mask, form, darkness), frame)):
+            form = Form(form.across + more.across, form.down + more.down, form.rows)
+    return add_long_lines(mask, darkness, form, across, down, pen)
+
+
+def erase(mask, form, darkness):
+    """The mask, bool H×W, without the lines of a Form; see erase_lines()."""
+    return erase_lines(mask, darkness, form.across, form.down)
+
+
+def _height(row):
+    return row.lower.middle - row.upper.middle
+
+
+def _is_row(row):
+    return len(row.sides) > 1
+
+
+def _is_frame(row):
+    """Whether a Row is one cell whose sides are where its Lines across end."""
+    (left, right), near = row.sides[0], 4 + max(row.upper.thickness, row.lower.thickness) + CORNER * _height(row)
+    ends = [(line.start - left.at(line.middle), line.stop - right.at(line.middle)) for line in (row.upper, row.lower)]
+    return len(row.sides) == 1 and np.abs(ends).max() <= near
+
+
+def _is_wide(frame):
+    """Whether a frame cannot be a 0."""
+    left, right = frame.sides[0]
+    return right.middle - left.middle > MAX_ASPECT * _height(frame)
+
+
+def _form_of(mask, rows):
+    """The Form of Rows, with their Lines measured."""
+    across = {line: measured(mask, line) for line in {line for row in rows for line in (row.upper, row.lower)}}
+    down = {side: measured(mask.T, side) for side in {side for row in rows for pair in row.sides for side in pair}}
+    rows = [Row(across[row.upper], across[row.lower], [(down[a], down[b]) for a, b in row.sides]) for row in rows]
+    return Form([*across.values()], [*down.values()], [row for row in rows if _is_row(row) and _for_digits(row)])
+
+
+def _for_digits(row):
+    """Whether the cells of a Row are not too wide for one digit each."""
+    widths = [right.at(row.lower.middle) - left.at(row.lower.middle) for left, right in row.sides]
+    return np.median(widths) < MAX_ASPECT * _height(row)
+
+
+def find_cells(mask, across, down, pen, gap=2, corner=0):
+    """The Rows of cells of equal width between two of the Lines across, with sides among the Lines down.
+
+    gap: pixels between the dashes of a line. corner: radius of round corners, as a share of a side.
+    """
+    longest, rows = max((line.length for line in across), default=0), []
+    across = [line for line in across if line.length > 0.2 * longest]
+    for index, lower in enumerate(across):
+        for upper in reversed(across[:index]):
+            common, height = min(upper.stop, lower.stop) - max(upper.start, lower.start), lower.middle - upper.middle
+            if height < max(MIN_CELL, 3 * pen) or common < 0.7 * max(upper.length, lower.length):
+                continue
+            sides = [side for side in down if _connects(side, upper, lower, corner)]
+            cells = _cells_between(mask, upper, lower, _alike(sides), gap, corner)
+            if cells:
+                rows.append(Row(upper, lower, cells))
+            if len(cells) > 1:
+                break
+    return rows
+
+
+def _connects(side, upper, lower, corner):
+    """Whether a Line down goes from one Line across to another, except in round corners."""
+    x = side.at((upper.middle + lower.middle) / 2)
+    near = 2 + max(upper.thickness, lower.thickness) + corner * (lower.middle - upper.middle)
+    between = min(upper.start, lower.start) - near < x < max(upper.stop, lower.stop) + near
+    return between and side.start <= upper.at(x) + near and side.stop >= lower.at(x) - near
+
+
+def _alike(sides):
+    """Of Lines down, those about as thick and as upright as most; others are strokes."""
+    if len(sides) < 3:
+        return sides
+    thickness, slope = np.median([(side.thickness, side.slope) for side in sides], axis=0)
+    sides = [side for side in sides if side.thickness <= 1.5 * thickness + 1]
+    return [side for side in sides if abs(side.slope - slope) < 0.03 + 2 / side.length]
+
+
+def _cells_between(mask, upper, lower, sides, gap, corner):
+    """The (left, right) of each cell of equal width between two Lines across; sides: Lines down."""
+    y, height = (upper.middle + lower.middle) / 2, lower.middle - upper.middle
+    sides = sorted(sides, key=lambda side: side.at(y))
+    places = np.array([float(side.at(y)) for side in sides])
+    pairs = _pairs(places, max(MIN_CELL, MIN_ASPECT * height))
+    if not pairs:
+        return []
+    first, last = min(upper.start, lower.start, int(places[0])) - 9, max(upper.stop, lower.stop, int(places[-1])) + 9
+    inked = np.stack([inked_along(mask, line, first, last, gap) for line in (upper, lower)])
+    total = np.pad(inked.cumsum(1), ((0, 0), (1, 0)))
+
+    def closed(left, right):
+        if not first <= left < right < last:
+            return False
+        if corner and inked[:, [int(left) - first, int(right) - first]].any():
+            return False  # lines that go on to the side have no round corner
+        start, stop = (int(end + sign * corner * (right - left)) - first for end, sign in ((left, 1), (right, -1)))
+        return (total[:, stop] - total[:, start]).min() >= MIN_INKED * (stop - start)
+
+    cells = equal_cells(places, [(i, j) for i, j in pairs if closed(places[i], places[j])])
+    cells = _completed([(places[i], places[j]) for i, j in cells], places, closed)
+    return [(_side_at(left, sides, places), _side_at(right, sides, places)) for left, right in cells]
+
+
+def _pairs(places, least):
+    """The (i, j) of places at least this far apart, with few others between them."""
+    near = [(i, j) for i in range(len(places)) for j in range(i + 1, min(i + MAX_STROKES + 2, len(places)))]
+    return [(i, j) for i, j in near if places[j] - places[i] > least]
+
+
+def equal_cells(places, pairs):
+    """Of pairs (i, j) of places, those that are cells of one width side by side: as many as can be."""
+    best, most = [], 0
+    widths = np.array([places[j] - places[i] for i, j in pairs])
+    for width in np.unique(widths.round())[::-1]:
+        off = np.abs(widths - width) / (2 + WIDTH_TOLERANCE * width)
+        fits = [(*pairs[index], off[index]) for index in np.flatnonzero(off <= 1)]
+        table = [(0.0, [])]  # (score, cells) of the best cells among the first places
+        for place in range(len(places) if len(fits) > most else 0):
+            table.append(table[place])
+            for start, stop, distance in fits:
+                if stop == place:
+                    score, cells = table[start + 1]
+                    shared = bool(cells) and cells[-1][1] == start  # one line between two cells
+                    score += 1.2 - 0.4 * distance - 0.1 * shared
+                    if score > table[-1][0]:
+                        table[-1] = score, [*cells, (start, stop)]
+        if table[-1][0] > most + 0.1:
+            most, best = table[-1]
+    return best
+
+
+def _completed(cells, places, closed):
+    """Cells, (left, right) places, and others of the same width of which one side was not found among places."""
+    if len(cells) < 2:
+        return cells
+    width = np.median(np.diff(cells))
+    near, waiting = 2 + WIDTH_TOLERANCE * width, sorted({*places, *np.ravel(cells)})
+    while waiting:
+        side = waiting.pop(0)
+        for sign in (-1, 1):
+            other = side + sign * width
+            left, right = sorted((side, other))
+            if not closed(left, right) or any(left < b - near and a + near < right for a, b in cells):
+                continue
+            ends_here = not closed(*sorted((other, other + sign * (near + 2))))
+            further = (places - other) * sign
+            further = further[(further > -near) & (further < 4 * width)]
+            if ends_here or (np.abs(further - width * np.rint(further / width)) <= near).any():
+                cells = sorted([*cells, (left, right)])
+                waiting.append(other)
+    return cells
+
+
+def _side_at(place, sides, places):
+    """The Line down at a place; one of no thickness where none was found."""
+    nearest = np.abs(places - place).argmin()
+    off = place - places[nearest]
+    side = sides[nearest]
+    return side if abs(off) < 3 else side._replace(offset=side.offset + off, thickness=0.0)
+
+
+def _without_overlap(rows):
+    """Of Rows that overlap, those of more cells, then those of lower cells; from the top."""
+    kept = []
+    for row in sorted(rows, key=lambda row: (-len(row.sides), _height(row))):
+        if all(min(row.lower.middle, one.lower.middle) - max(row.upper.middle, one.upper.middle) < 2 for one in kept):
+            kept.append(row)
+    return sorted(kept, key=lambda row: row.lower.middle)
+
+
+def find_ticks(mask, line, across, rows, pen):
+    """The Row of cells between ticks: lines that rise from a base Line to one height, evenly spaced; None without."""
+    of_row = any(line in (row.upper, row.lower) for row in rows)
+    longest = max(one.length for one in across)
+    if of_row or line.length < 0.4 * longest or inked_along(mask, line, line.start, line.stop).mean() < MIN_INKED:
+        return None
+    line = measured(mask, line)
+    x = np.arange(max(0, line.start - 2), min(mask.shape[1], line.stop + 2))
+    base = np.floor(line.at(x) - line.thickness / 2 - 0.5).astype(int)
+    up = np.arange(max(1, min(int(base.max()) + 1, line.length // 2)))[:, None]
+    columns = np.rint(x + line.slope * up).astype(int).clip(0, mask.shape[1] - 1)
+    above = (base - up >= 0) & mask[(base - up).clip(0, len(mask) - 1), columns]
+    heights = np.where(above.all(0), len(up), above.argmin(0))
+    parts, count = ndimage.label(heights >= max(3, pen))
+    if count < 3:
+        return None
+    columns = [part for (part,) in ndimage.find_objects(parts)]
+    place = np.array([x[0] + (part.start + part.stop - 1) / 2 for part in columns])
+    width, height = np.array([(part.stop - part.start, heights[part].max()) for part in columns], float).T
+    best, most = None, 0
+    for tall in np.unique(height[height < base.min()]):  # higher ones are sides of cells that the picture cuts
+        same = (np.abs(height - tall) <= 1 + 0.06 * tall) & (width <= 1.5 * line.thickness + 2)
+        cells = _cells_between_ticks(line, place, same, same | (height > tall), pen)
+        if len(cells) > most:
+            best, most = (cells, tall, float(np.median(width[same]))), len(cells)
+    return _row_of_ticks(line, across, *best) if best else None
+
+
+def _cells_between_ticks(line, place, same, possible, pen):
+    """The (left, right) places of cells between ticks of the `same` height, or under strokes that hide one.
+
+    The ends of the base Line count as ticks.
+    """
+    ends = [end for end in (line.start, line.stop - 1) if np.abs(place[possible] - end).min(initial=np.inf) > 4 * pen]
+    order = np.sort(np.append(place[possible], ends))
+    cells = [(order[i], order[j]) for i, j in equal_cells(order, _pairs(order, max(MIN_CELL, 4 * pen)))]
+    used = np.unique(cells)
+    side_by_side = len(cells) > 1 and len(used) == len(cells) + 1 and used[-1] - used[0] > 0.6 * line.length
+    return cells if side_by_side and np.isin(used, place[same]).sum() >= max(3, 0.5 * len(used)) else []
+
+
+def _row_of_ticks(lower, across, cells, tall, thickness):
+    """The Row above a base Line; cells: (left, right) places; tall: height of the ticks."""
+    pitch = np.median(np.diff(cells))
+    upper = lower._replace(offset=lower.offset - max(tall, 1.5 * pitch), thickness=0.0)
+    for line in across:  # ticks may hang from a line above, too
+        alike = min(line.stop, lower.stop) - max(line.start, lower.start) > 0.8 * max(line.length, lower.length)
+        if alike and max(tall, 0.5 * pitch) < lower.middle - line.middle < 2.5 * pitch:
+            upper, tall = line, lower.middle - line.middle
+            break
+
+    def side(place):
+        bottom = float(lower.at(place))
+        top = max(0, int(bottom - tall - lower.thickness / 2 - 1))
+        return Line(top, int(bottom) + 1, place + lower.slope * bottom, -lower.slope, thickness)
+
+    return Row(upper, lower, [(side(left), side(right)) for left, right in cells])
+
+
+def holds_writing(rest, frame):
+    """Whether there is writing inside a frame, a Row of one cell; rest: bool H×W, the ink without other lines."""
+    (left, right), (upper, lower) = frame.sides[0], frame[:2]
+    margin = 2 + max(line.thickness for line in (left, right, upper, lower)) / 2
+    y, x = np.indices((int(_height(frame)) + 1, int(right.middle - left.middle) + 1))
+    y, x = y + max(0, int(upper.middle)), x + max(0, int(left.middle))
+    window = rest[y[0, 0] : y[0, 0] + len(y), x[0, 0] : x[0, 0] + y.shape[1]]
+    inside = (np.abs(2 * y - upper.at(x) - lower.at(x)) < lower.at(x) - upper.at(x) - 2 * margin) & (
+        np.abs(2 * x - left.at(y) - right.at(y)) < right.at(y) - left.at(y) - 2 * margin
+    )
+    parts, count = ndimage.label(window & inside[: len(window), : window.shape[1]], CONNECTED)
+    if not count:
+        return False
+    sizes = [(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in ndimage.find_objects(parts)]
+    tallest, widest = np.max(sizes, axis=0)
+    return tallest > 0.2 * len(y) and widest < 0.85 * y.shape[1]  # from side to side goes the bar of an angular 8
+
+
+def add_long_lines(mask, darkness, form, across, down, pen):
+    """A Form with the Lines that go from edge to edge of the picture, or are far longer than the writing is high."""
+    across = [line for line in across if not _belongs(line, form.across)]
+    down = [line for line in down if not _belongs(line, form.down)]
+    edges = [measured(mask, line) for line in across if _edge_to_edge(line, mask.shape)]
+    sides = [line for line in down if _edge_to_edge(line, mask.T.shape) or any(_beside(line, row) for row in form.rows)]
+    sides = [measured(mask.T, line) for line in sides]
+    long = [line for line in across if not _edge_to_edge(line, mask.shape) and line.length > 4 * LONG * pen]
+    long = [measured(mask, line) for line in long if _is_base_line(mask, line)]
+    if not edges + sides + long:
+        return form
+    parts, _ = ndimage.label(erase_lines(mask, darkness, form.across + edges + long, form.down + sides), CONNECTED)
+    height = max((rows.stop - rows.start for rows, _ in ndimage.find_objects(parts)), default=0)
+    if height < 3 * pen and not form.across + edges + long:
+        return form  # a lone stroke down is a 1
+    long = [line for line in long if line.length > LONG * max(height, 4 * pen)]
+    return Form(form.across + edges + long, form.down + sides, form.rows)
+
+
+def _belongs(line, lines):
+    """Whether a Line is one of others that were measured."""
+    x = (line.start + line.stop) / 2
+    return any(abs(line.middle - one.at(x)) <= 1 + one.thickness / 2 and one.start < x < one.stop for one in lines)
+
+
+def _edge_to_edge(line, shape):
+    height, width = shape
+    margin, thin = max(2, width // 30), line.thickness <= max(4, 0.03 * height)
+    return min(shape) >= MIN_RULED_SIDE and thin and line.start <= margin and line.stop >= width - margin
+
+
+def _beside(side, row):
+    """Whether a Line down is that of a second frame around a Row."""
+    y, near = (row.upper.middle + row.lower.middle) / 2, CORNER * _height(row)
+    off = max(row.sides[0][0].at(y) - side.at(y), side.at(y) - row.sides[-1][1].at(y))
+    return 0 < off < near and side.start < row.upper.middle + near and side.stop > row.lower.middle - near
+
+
+def _is_base_line(mask, line):
+    """Whether a Line is inked all along; or has gaps, but few strokes that touch it, other than bars of digits."""
+    inked = inked_along(mask, line, line.start, line.stop)
+    pieces, count = ndimage.label(inked)
+    touched = touched_along(mask, line)
+    free = sum(not touched[piece].any() for piece in ndimage.find_objects(pieces))
+    return inked.mean() >= MIN_INKED or (count >= 3 and free >= 0.5 * count)
+
+
+def cell_of(rows, y, x):
+    """The number of the cell in which each pixel at y, x lies, int n: from 1, Rows from the top; 0 outside of cells."""
+    owner, count = np.zeros(len(y), int), 0
+    for row in rows:
+        below = 0 if row.upper.thickness else 0.1 * _height(row)  # writing may cross a line with ticks
+        inside = (y > row.upper.at(x)) & (y < row.lower.at(x) + below)
+        for left, right in row.sides:
+            count += 1
+            owner[inside & (x > left.at(y)) & (x < right.at(y))] = count
+    return owner
+
+
+def outlines(rows):
+    """The outline of each cell of Rows: lists of x and of y, from corner to corner and back to the first."""
+    found = []
+    for row in rows:
+        for left, right in row.sides:
+            ends = (left, row.upper), (right, row.upper), (right, row.lower), (left, row.lower)
+            x = [float(side.at(line.middle)) for side, line in ends]
+            y = [float(line.at(place)) for place, (_, line) in zip(x, ends, strict=True)]
+            found.append((x + x[:1], y + y[:1]))
+    return found
