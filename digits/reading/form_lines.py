@@ -180,7 +180,7 @@ def _cells_between(mask, upper, lower, sides, gap, corner):
 
     cells = equal_cells(places, [(i, j) for i, j in pairs if closed(places[i], places[j])])
     cells = _completed([(places[i], places[j]) for i, j in cells], places, closed)
-    return [(_side_at(left, sides, places), _side_at(right, sides, places)) for left, right in cells]
+    return [tuple(_side_at(mask, place, sides, places, gap) for place in cell) for cell in cells]
 
 
 def _pairs(places, least):
@@ -233,12 +233,16 @@ def _completed(cells, places, closed):
     return cells
 
 
-def _side_at(place, sides, places):
-    """The Line down at a place; one of no thickness where none was found."""
+def _side_at(mask, place, sides, places, gap):
+    """The Line down at a place; one of no thickness where no line is printed."""
     nearest = np.abs(places - place).argmin()
     off = place - places[nearest]
-    side = sides[nearest]
-    return side if abs(off) < 3 else side._replace(offset=side.offset + off, thickness=0.0)
+    if abs(off) < 3:
+        return sides[nearest]
+    thickness = float(np.median([side.thickness for side in sides]))
+    side = sides[nearest]._replace(offset=sides[nearest].offset + off, thickness=thickness)
+    printed = inked_along(mask.T, side, side.start, side.stop, gap).mean() > MIN_INKED
+    return side if printed else side._replace(thickness=0.0)
 
 
 def _without_overlap(rows):
@@ -332,18 +336,19 @@ def add_long_lines(mask, darkness, form, across, down, pen):
     across = [line for line in across if not _belongs(line, form.across)]
     down = [line for line in down if not _belongs(line, form.down)]
     edges = [measured(mask, line) for line in across if _edge_to_edge(line, mask.shape)]
-    sides = [line for line in down if _edge_to_edge(line, mask.T.shape) or any(_beside(line, row) for row in form.rows)]
-    sides = [measured(mask.T, line) for line in sides]
     long = [line for line in across if not _edge_to_edge(line, mask.shape) and line.length > 4 * LONG * pen]
     long = [measured(mask, line) for line in long if _is_base_line(mask, line)]
+    sides = [measured(mask.T, line) for line in down if _edge_to_edge(line, mask.T.shape)]
     if not edges + sides + long:
         return form
-    parts, _ = ndimage.label(erase_lines(mask, darkness, form.across + edges + long, form.down + sides), CONNECTED)
+    rest = erase_lines(mask, darkness, form.across + edges + long, form.down + sides)
+    parts, _ = ndimage.label(rest, CONNECTED)
     height = max((rows.stop - rows.start for rows, _ in ndimage.find_objects(parts)), default=0)
     if height < 3 * pen and not form.across + edges + long:
         return form  # a lone stroke down is a 1
-    long = [line for line in long if line.length > LONG * max(height, 4 * pen)]
-    return Form(form.across + edges + long, form.down + sides, form.rows)
+    printed = form.across + edges + [line for line in long if line.length > LONG * max(height, 4 * pen)]
+    sides += [measured(mask.T, line) for line in down if _closes(line, printed)]
+    return Form(printed, form.down + sides, form.rows)
 
 
 def _belongs(line, lines):
@@ -358,11 +363,14 @@ def _edge_to_edge(line, shape):
     return min(shape) >= MIN_RULED_SIDE and thin and line.start <= margin and line.stop >= width - margin
 
 
-def _beside(side, row):
-    """Whether a Line down is that of a second frame around a Row."""
-    y, near = (row.upper.middle + row.lower.middle) / 2, CORNER * _height(row)
-    off = max(row.sides[0][0].at(y) - side.at(y), side.at(y) - row.sides[-1][1].at(y))
-    return 0 < off < near and side.start < row.upper.middle + near and side.stop > row.lower.middle - near
+def _closes(side, across):
+    """Whether a Line down goes from the end of one Line across to the end of another, as the side of a frame does."""
+
+    def met(y):
+        corners = [(end, line.at(end), 4 + line.thickness) for line in across for end in (line.start, line.stop)]
+        return any(abs(side.at(y) - x) <= near and abs(y - at) <= near for x, at, near in corners)
+
+    return met(side.start) and met(side.stop)
 
 
 def _is_base_line(mask, line):

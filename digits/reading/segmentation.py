@@ -63,8 +63,8 @@ def segment(picture):
 def preprocess(picture):
     """Return the Steps from a picture, uint8 H×W×3, to its pieces."""
     ink = foreground(picture)
-    smooth, inked, clear = binarize(ink)
-    form = find_form(inked, smooth)
+    smooth, faint, inked, clear = binarize(ink)
+    form = find_form(faint, smooth)
     unprinted = erase(inked, form, smooth)
     strokes = connected_strokes(unprinted, clear, smooth)
     found = find_pieces_in_cells(strokes, form.rows) if form.rows else None
@@ -82,7 +82,7 @@ def binarize(ink):
     smooth[window] = ndimage.uniform_filter(ink[window], min(3, step))
     values = smooth[smooth >= MIN_CONTRAST]
     if values.size < min(MIN_PIXELS, smooth.size):
-        return smooth, np.zeros(ink.shape, bool), np.zeros(ink.shape, bool)
+        return smooth, *np.zeros((3, *ink.shape), bool)
     darkest = _darkest(values)
     faint = np.clip(6 * np.median(smooth[::step, ::step]), 0.1 * darkest, 0.3 * darkest)  # above the noise
     inked = smooth > faint
@@ -91,7 +91,7 @@ def binarize(ink):
         inked &= ~np.isin(parts, edge_pixels(parts))
     values = smooth[inked] if inked.sum() > 0.002 * smooth.size else smooth
     clear = otsu_threshold(values[values > 0.2 * values.max()])
-    return smooth, smooth > max(faint, 0.4 * clear), smooth >= clear
+    return smooth, smooth > max(faint, 0.2 * clear), smooth > max(faint, 0.4 * clear), smooth >= clear
 
 
 def _darkest(values):
