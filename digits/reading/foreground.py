@@ -115,7 +115,7 @@ def estimate_background(small, sheet=None):
     half_width = ndimage.distance_transform_edt(padded[bounding_window(padded)]).max()
     near = distance[sheet] if sheet is not None else distance
     uniform = (near < 0.015).mean() > 0.5 or (distance[~far] < 0.04).mean() > 0.85
-    if uniform and half_width < 0.2 * min(small.shape[:2]):
+    if uniform and half_width < 0.2 * min(small.shape[:2]) and not _is_patch(far):
         polarity = _polarity(np.median(small[far], axis=0) - colour if far.any() else np.zeros(3))
         return np.broadcast_to(colour, small.shape).astype(np.float32), polarity
     channel = small[..., np.ptp(np.percentile(small, (1, 99), (0, 1)), 0).argmax()]
@@ -127,6 +127,16 @@ def estimate_background(small, sheet=None):
     side = int(1.5 * side) | 1  # strokes are wider where they meet
     lowest = ndimage.grey_erosion(polarity * small, (side, side, 1))
     return polarity * ndimage.grey_dilation(lowest, (side + 4, side + 4, 1)), polarity  # + 4: no line along a shadow
+
+
+def _is_patch(far):
+    """Whether the largest part of a mask, bool h×w, is a filled rectangle, such as the white cell of a tinted form."""
+    parts, count = ndimage.label(far)
+    if not count:
+        return False
+    largest = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+    box = ndimage.binary_fill_holes(largest)[bounding_window(largest, margin=0)]
+    return box.mean() > 0.85 and min(box.shape) > 0.45 * max(box.shape)
 
 
 def _polarity(step):
