@@ -70,7 +70,8 @@ def find_form(mask, darkness):
     rows = [row for row in cells if _is_row(row)]
     rows += [row for line in across if (row := find_ticks(mask, line, across, rows, pen))]
     form = _form_of(mask, _without_overlap(rows))
-    for frame in sorted(filter(_is_frame, cells), key=_height):  # of two, the outer one later
+    frames = [one for one in cells if _is_frame(one) and not any(_height(one) < _height(row) for row in form.rows)]
+    for frame in sorted(frames, key=_height):  # of two, the outer one later
         more = _form_of(mask, [frame])
         straight = all(
             is_straight(*one) for one in [(mask, line) for line in more.across] + [(mask.T, line) for line in more.down]
@@ -178,8 +179,7 @@ def _cells_between(mask, upper, lower, sides, gap, corner):
         start, stop = (int(end + sign * corner * (right - left)) - first for end, sign in ((left, 1), (right, -1)))
         return (total[:, stop] - total[:, start]).min() >= MIN_INKED * (stop - start)
 
-    cells = equal_cells(places, [(i, j) for i, j in pairs if closed(places[i], places[j])])
-    cells = _completed([(places[i], places[j]) for i, j in cells], places, closed)
+    cells = equal_cells(places, [(i, j) for i, j in pairs if closed(places[i], places[j])], closed)
     return [tuple(_side_at(mask, place, sides, places, gap) for place in cell) for cell in cells]
 
 
@@ -189,32 +189,45 @@ def _pairs(places, least):
     return [(i, j) for i, j in near if places[j] - places[i] > least]
 
 
-def equal_cells(places, pairs):
-    """Of pairs (i, j) of places, those that are cells of one width side by side: as many as can be."""
+def equal_cells(places, pairs, closed=None):
+    """The (left, right) of cells of one width side by side, as many as can be.
+
+    pairs: (i, j) of the places that may be the sides of a cell. closed: function of left and right that says whether
+    there may be a cell where one side was not found; None: there is none.
+    """
     best, most = [], 0
     widths = np.array([places[j] - places[i] for i, j in pairs])
     for width in np.unique(widths.round())[::-1]:
         off = np.abs(widths - width) / (2 + WIDTH_TOLERANCE * width)
         fits = [(*pairs[index], off[index]) for index in np.flatnonzero(off <= 1)]
-        table = [(0.0, [])]  # (score, cells) of the best cells among the first places
-        for place in range(len(places) if len(fits) > most else 0):
-            table.append(table[place])
-            for start, stop, distance in fits:
-                if stop == place:
-                    score, cells = table[start + 1]
-                    shared = bool(cells) and cells[-1][1] == start  # one line between two cells
-                    score += 1.2 - 0.4 * distance - 0.1 * shared
-                    if score > table[-1][0]:
-                        table[-1] = score, [*cells, (start, stop)]
-        if table[-1][0] > most + 0.1:
-            most, best = table[-1]
+        score, cells = _side_by_side(len(places), fits)
+        if len(cells) > 1 and closed:
+            found, cells = len(cells), _completed([(places[i], places[j]) for i, j in cells], places, closed)
+            score += 0.4 * (len(cells) - found)
+        else:
+            cells = [(places[i], places[j]) for i, j in cells]
+        if score > most + 0.1:
+            most, best = score, cells
     return best
+
+
+def _side_by_side(count, pairs):
+    """Return (score, (i, j) of most cells that do not overlap), from pairs (i, j, 0-1 how far the width is off)."""
+    table = [(0.0, [])]  # the best of each number of places from the left
+    for place in range(count):
+        table.append(table[place])
+        for start, stop, off in pairs:
+            if stop == place:
+                score, cells = table[start + 1]
+                shared = bool(cells) and cells[-1][1] == start  # one line between two cells
+                score += 1.2 - 0.4 * off - 0.1 * shared
+                if score > table[-1][0]:
+                    table[-1] = score, [*cells, (start, stop)]
+    return table[-1]
 
 
 def _completed(cells, places, closed):
     """Cells, (left, right) places, and others of the same width of which one side was not found among places."""
-    if len(cells) < 2:
-        return cells
     width = np.median(np.diff(cells))
     near, waiting = 2 + WIDTH_TOLERANCE * width, sorted({*places, *np.ravel(cells)})
     while waiting:
@@ -289,7 +302,7 @@ def _cells_between_ticks(line, place, same, possible, pen):
     """
     ends = [end for end in (line.start, line.stop - 1) if np.abs(place[possible] - end).min(initial=np.inf) > 4 * pen]
     order = np.sort(np.append(place[possible], ends))
-    cells = [(order[i], order[j]) for i, j in equal_cells(order, _pairs(order, max(MIN_CELL, 4 * pen)))]
+    cells = equal_cells(order, _pairs(order, max(MIN_CELL, 4 * pen)))
     used = np.unique(cells)
     side_by_side = len(cells) > 1 and len(used) == len(cells) + 1 and used[-1] - used[0] > 0.6 * line.length
     return cells if side_by_side and np.isin(used, place[same]).sum() >= max(3, 0.5 * len(used)) else []
