@@ -11,7 +11,9 @@ from scipy import ndimage
 
 from digits.reading.foreground import CONNECTED
 from digits.reading.straight_lines import (
+    MUCH_DARKER,
     Line,
+    darkness_along,
     erase_lines,
     find_dashes,
     find_lines,
@@ -59,14 +61,14 @@ def find_form(mask, darkness):
     if max(mask.shape) < MIN_SIDE or not pen:
         return Form([], [], [])
     across, down = find_lines(mask, pen), find_lines(mask.T, pen)
-    cells = find_cells(mask, across, down, pen)
+    cells = find_cells(mask, darkness, across, down, pen)
     if not any(map(_is_row, cells)):
-        cells += find_cells(mask, across, down, pen, corner=CORNER)
+        cells += find_cells(mask, darkness, across, down, pen, corner=CORNER)
     if not any(map(_is_row, cells)):
         dashes, gap = find_dashes(mask, pen)
         if gap:
             across, down = from_top(across + find_lines(dashes, pen, gap)), down + find_lines(dashes.T, pen, gap)
-            cells += find_cells(mask, across, down, pen, gap)
+            cells += find_cells(mask, darkness, across, down, pen, gap)
     rows = [row for row in cells if _is_row(row)]
     rows += [row for line in across if (row := find_ticks(mask, line, across, rows, pen))]
     form = _form_of(mask, _without_overlap(rows))
@@ -121,7 +123,7 @@ def _for_digits(row):
     return np.median(widths) < MAX_ASPECT * _height(row)
 
 
-def find_cells(mask, across, down, pen, gap=2, corner=0):
+def find_cells(mask, darkness, across, down, pen, gap=2, corner=0):
     """The Rows of cells of equal width between two of the Lines across, with sides among the Lines down.
 
     gap: pixels between the dashes of a line. corner: radius of round corners, as a share of a side.
@@ -134,6 +136,8 @@ def find_cells(mask, across, down, pen, gap=2, corner=0):
             if height < max(MIN_CELL, 3 * pen) or common < 0.7 * max(upper.length, lower.length):
                 continue
             sides = [side for side in down if _connects(side, upper, lower, corner)]
+            level = MUCH_DARKER * max(darkness_along(darkness, line) for line in (upper, lower))
+            sides = [side for side in sides if darkness_along(darkness.T, side) <= level]
             cells = _cells_between(mask, upper, lower, _alike(sides), gap, corner)
             if cells:
                 rows.append(Row(upper, lower, cells))
@@ -145,7 +149,7 @@ def find_cells(mask, across, down, pen, gap=2, corner=0):
 def _connects(side, upper, lower, corner):
     """Whether a Line down goes from one Line across to another, except in round corners."""
     x = side.at((upper.middle + lower.middle) / 2)
-    near = 2 + max(upper.thickness, lower.thickness) + corner * (lower.middle - upper.middle)
+    near = 1 + max(upper.thickness, lower.thickness) / 2 + (0.05 + corner) * (lower.middle - upper.middle)
     between = min(upper.start, lower.start) - near < x < max(upper.stop, lower.stop) + near
     return between and side.start <= upper.at(x) + near and side.stop >= lower.at(x) - near
 

@@ -168,6 +168,13 @@ def touched_along(mask, line):
     return _around(mask, line, np.arange(line.start, line.stop), half)[0][[0, -1]].any(0)
 
 
+def darkness_along(darkness, line):
+    """How dark most of a Line is; darkness: float H×W."""
+    x = np.arange(line.start, line.stop).clip(0, darkness.shape[1] - 1)
+    y = np.rint(line.at(x)).astype(int) + np.arange(-1, 2)[:, None]
+    return float(np.median(darkness[y.clip(0, len(darkness) - 1), x].max(0)))
+
+
 def _around(mask, line, x, reach):
     """Return (mask up to `reach` pixels above and below a Line, bool (2·reach + 1)×n; its rows, int n) at columns x."""
     y = np.rint(line.at(x)).astype(int)
