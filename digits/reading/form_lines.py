@@ -139,6 +139,11 @@ def find_cells(mask, darkness, across, down, pen, gap=2, corner=0):
             level = MUCH_DARKER * max(darkness_along(darkness, line) for line in (upper, lower))
             sides = [side for side in sides if darkness_along(darkness.T, side) <= level]
             cells = _cells_between(mask, upper, lower, _alike(sides), gap, corner)
+            covered = sum(right.middle - left.middle for left, right in cells)
+            if covered < 0.9 * upper.length:
+                sides += find_faint_sides(darkness, upper, lower, sides)
+                faint = darkness > 0.4 * min(darkness_along(darkness, line) for line in (upper, lower))
+                cells = max(cells, _cells_between(faint, upper, lower, _alike(sides), gap, corner), key=len)
             if cells:
                 rows.append(Row(upper, lower, cells))
             if len(cells) > 1:
@@ -154,12 +159,38 @@ def _connects(side, upper, lower, corner):
     return between and side.start <= upper.at(x) + near and side.stop >= lower.at(x) - near
 
 
+def find_faint_sides(darkness, upper, lower, known):
+    """Lines down between two Lines across, about as dark as they are all along, away from those that are known."""
+    x = np.arange(max(0, min(upper.start, lower.start) - 3), min(darkness.shape[1], max(upper.stop, lower.stop) + 3))
+    height = lower.middle - upper.middle
+    share = np.linspace(0.1, 0.9, min(60, max(8, int(height))))[:, None]
+    y = np.rint(upper.at(x) * (1 - share) + lower.at(x) * share).astype(int).clip(0, len(darkness) - 1)
+    levels = [darkness_along(darkness, line) for line in (upper, lower)]
+    leans = -(upper.slope + lower.slope) / 2 + np.linspace(-0.03, 0.03, 7 if height > 30 else 3)
+    faintest = []
+    for lean in leans:
+        columns = np.rint(x + lean * height * (share - 0.5)).astype(int).clip(0, darkness.shape[1] - 1)
+        least, usual = np.percentile(ndimage.maximum_filter1d(darkness[y, columns], 3, axis=1), (10, 50), axis=0)
+        faintest.append(np.where(usual <= MUCH_DARKER * max(levels), least, 0))
+    faintest, middle = np.array(faintest), (upper.middle + lower.middle) / 2
+    parts, _ = ndimage.label(faintest.max(0) >= 0.5 * min(levels))
+    found = []
+    for (part,) in ndimage.find_objects(parts):
+        best = faintest[:, part].max(1).argmax()
+        peak = faintest[best, part]
+        place = x[part][peak >= 0.9 * peak.max()].mean()
+        if all(abs(side.at(middle) - place) > 4 for side in known) and part.stop - part.start < 0.3 * height:
+            offset, thickness = place - leans[best] * middle, max(1, part.stop - part.start - 2)
+            found.append(Line(int(upper.at(place)), int(lower.at(place)) + 1, offset, leans[best], float(thickness)))
+    return found
+
+
 def _alike(sides):
     """Of Lines down, those about as thick and as upright as most; others are strokes."""
     if len(sides) < 3:
         return sides
     thickness, slope = np.median([(side.thickness, side.slope) for side in sides], axis=0)
-    sides = [side for side in sides if side.thickness <= 1.5 * thickness + 1]
+    sides = [side for side in sides if side.thickness <= 2 * thickness + 1]
     return [side for side in sides if abs(side.slope - slope) < 0.03 + 2 / side.length]
 
 
