@@ -19,6 +19,7 @@ MIN_PIXELS = 9  # fewer are no stroke
 MAX_PIECES = 150  # the largest are kept; more is a text or a photo
 MAX_JOINED = 3  # neighbouring pieces in one digit
 SPLIT_ASPECT, SPLIT_ASPECT_ALONE = 0.9, 1.2  # width / height above which a piece is split: in a line, alone in it
+CUT_OFF = 0.6  # height, as a share of the highest piece, of a line that is read though the picture cuts it off
 MAX_CUTS = 12  # through one piece
 MAX_CROSSED = 0.4  # ink that a cut may cross, as a share of the piece's height
 DIAGONAL_COST = 0.1  # of a diagonal step in a cut, in pixels of crossed ink
@@ -71,7 +72,7 @@ def preprocess(picture):
     rows = form.rows if found else []
     if not found:
         pieces, boxes = find_pieces(strokes)
-        found = pieces, boxes, group_into_lines(boxes)
+        found = pieces, boxes, group_into_lines(boxes, len(strokes))
     return Steps(ink, strokes, inked & ~unprinted, rows, *found)
 
 
@@ -181,8 +182,11 @@ def _join_strokes(boxes, keep):
         boxes[one] = *np.minimum(boxes[one, :2], boxes[two, :2]), *np.maximum(boxes[one, 2:], boxes[two, 2:])
 
 
-def group_into_lines(boxes):
-    """The lines of writing from the top: lists of indices of boxes, int n×4, from the left; without far lower ones."""
+def group_into_lines(boxes, picture_height):
+    """The lines of writing from the top: lists of indices of boxes, int n×4, from the left.
+
+    Lines that are far lower than others are left out, and what the upper or lower edge of the picture cuts off.
+    """
     lines = []
     height = boxes[:, 2] - boxes[:, 0]
     for piece in np.argsort(-height, kind="stable"):
@@ -194,7 +198,9 @@ def group_into_lines(boxes):
                 break
         else:
             lines.append([piece])
-    lines = [line for line in lines if height[line].max() > 0.2 * height.max()]
+    cut_off = (boxes[:, 0] == 0) | (boxes[:, 2] == picture_height)
+    share = [CUT_OFF if cut_off[line].all() else 0.2 for line in lines]
+    lines = [line for line, least in zip(lines, share, strict=True) if height[line].max() > least * height.max()]
     lines = [[p for p in line if height[p] > 0.35 * np.percentile(height[line], 75)] for line in lines]
     lines = [sorted(line, key=lambda p: boxes[p, 1] + boxes[p, 3]) for line in lines]
     return sorted(lines, key=lambda line: np.mean(boxes[line][:, [0, 2]]))
