@@ -188,7 +188,7 @@ def measured(mask, line):
     x, thickness, off = _profile(mask, line)
     if len(x) < 3:
         return line
-    usual = np.median(thickness)
+    usual = min(np.median(thickness), 1.5 * line.thickness + 1)  # more is a stroke along the line
     fits = np.abs(thickness - usual) <= 1 + 0.2 * usual  # no stroke crosses here
     offset, slope = np.median(off), 0.0
     for _ in range(2):
