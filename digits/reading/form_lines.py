@@ -70,7 +70,8 @@ def find_form(mask, darkness):
             across, down = from_top(across + find_lines(dashes, pen, gap)), down + find_lines(dashes.T, pen, gap)
             cells += find_cells(mask, darkness, across, down, pen, gap)
     rows = [row for row in cells if _is_row(row)]
-    rows += [row for line in across if (row := find_ticks(mask, line, across, rows, pen))]
+    long = [line for line in across if line.length > 4 * LONG * pen]
+    rows += [row for line in long if (row := find_ticks(mask, line, long, rows, pen))]
     form = _form_of(mask, _without_overlap(rows))
     frames = [one for one in cells if _is_frame(one) and not any(_height(one) < _height(row) for row in form.rows)]
     for frame in sorted(frames, key=_height):  # of two, the outer one later
@@ -136,6 +137,8 @@ def find_cells(mask, darkness, across, down, pen, gap=2, corner=0):
             if height < max(MIN_CELL, 3 * pen) or common < 0.7 * max(upper.length, lower.length):
                 continue
             sides = [side for side in down if _connects(side, upper, lower, corner)]
+            if len(sides) < 2:
+                continue
             level = MUCH_DARKER * max(darkness_along(darkness, line) for line in (upper, lower))
             sides = [side for side in sides if darkness_along(darkness.T, side) <= level]
             cells = _cells_between(mask, upper, lower, _alike(sides), gap, corner)
@@ -230,20 +233,17 @@ def equal_cells(places, pairs, closed=None):
     pairs: (i, j) of the places that may be the sides of a cell. closed: function of left and right that says whether
     there may be a cell where one side was not found; None: there is none.
     """
-    best, most = [], 0
-    widths = np.array([places[j] - places[i] for i, j in pairs])
+    widths, found = np.array([places[j] - places[i] for i, j in pairs]), []
     for width in np.unique(widths.round())[::-1]:
         off = np.abs(widths - width) / (2 + WIDTH_TOLERANCE * width)
         fits = [(*pairs[index], off[index]) for index in np.flatnonzero(off <= 1)]
         score, cells = _side_by_side(len(places), fits)
-        if len(cells) > 1 and closed:
-            found, cells = len(cells), _completed([(places[i], places[j]) for i, j in cells], places, closed)
-            score += 0.4 * (len(cells) - found)
-        else:
-            cells = [(places[i], places[j]) for i, j in cells]
-        if score > most + 0.1:
-            most, best = score, cells
-    return best
+        found.append((score, [(places[i], places[j]) for i, j in cells]))
+    most = max((score for score, _ in found), default=0)
+    best = [(score, cells) for score, cells in found if score > 0.5 * most]
+    if closed:
+        best = [_completed(score, cells, places, closed) for score, cells in best]
+    return max(best, key=lambda one: round(one[0], 1), default=(0, []))[1]
 
 
 def _side_by_side(count, pairs):
@@ -261,16 +261,18 @@ def _side_by_side(count, pairs):
     return table[-1]
 
 
-def _completed(cells, places, closed):
-    """Cells, (left, right) places, and others of the same width of which one side was not found among places."""
-    width = np.median(np.diff(cells))
+def _completed(score, cells, places, closed):
+    """Return (score, cells), with cells of the same width of which one side was not found among places."""
+    if len(cells) < 2:
+        return score, cells
+    width, found = np.median(np.diff(cells)), len(cells)
     near, waiting = 2 + WIDTH_TOLERANCE * width, sorted({*places, *np.ravel(cells)})
     while waiting:
         side = waiting.pop(0)
         for sign in (-1, 1):
             other = side + sign * width
             left, right = sorted((side, other))
-            if not closed(left, right) or any(left < b - near and a + near < right for a, b in cells):
+            if any(left < b - near and a + near < right for a, b in cells) or not closed(left, right):
                 continue
             ends_here = not closed(*sorted((other, other + sign * (near + 2))))
             further = (places - other) * sign
@@ -278,7 +280,7 @@ def _completed(cells, places, closed):
             if ends_here or (np.abs(further - width * np.rint(further / width)) <= near).any():
                 cells = sorted([*cells, (left, right)])
                 waiting.append(other)
-    return cells
+    return score + 0.4 * (len(cells) - found), cells
 
 
 def _side_at(mask, place, sides, places, gap):

@@ -15,7 +15,6 @@ from digits.reading.foreground import CONNECTED, MIN_CONTRAST, bounding_window, 
 from digits.reading.form_lines import cell_of, erase, find_form
 from digits.reading.normalization import to_mnist
 
-MIN_PIXELS = 9  # fewer are no stroke
 MAX_PIECES = 150  # the largest are kept; more is a text or a photo
 MAX_JOINED = 3  # neighbouring pieces in one digit
 SPLIT_ASPECT, SPLIT_ASPECT_ALONE = 0.9, 1.2  # width / height above which a piece is split: in a line, alone in it
@@ -64,10 +63,12 @@ def segment(picture):
 def preprocess(picture):
     """Return the Steps from a picture, uint8 H×W×3, to its pieces."""
     ink = foreground(picture)
-    smooth, faint, inked, clear = binarize(ink)
-    form = find_form(faint, smooth)
+    smooth = _without_noise(ink)
+    levels = find_levels(smooth)
+    inked = smooth > levels.inked
+    form = find_form(smooth > levels.faint, smooth)
     unprinted = erase(inked, form, smooth)
-    strokes = connected_strokes(unprinted, clear, smooth)
+    strokes = connected_strokes(unprinted, smooth, levels)
     found = find_pieces_in_cells(strokes, form.rows) if form.rows else None
     rows = form.rows if found else []
     if not found:
@@ -76,38 +77,46 @@ def preprocess(picture):
     return Steps(ink, strokes, inked & ~unprinted, rows, *found)
 
 
-def binarize(ink):
-    """Return (foreground without camera noise, float32 H×W; masks of all ink and of clear ink); ink: float32 H×W."""
+def _without_noise(ink):
+    """A foreground, float32 H×W, without the noise of a camera."""
     smooth, window = np.zeros_like(ink), bounding_window(ink > 0)
-    step = max(1, min(ink.shape) // 100)
-    smooth[window] = ndimage.uniform_filter(ink[window], min(3, step))
-    values = smooth[smooth >= MIN_CONTRAST]
-    if values.size < min(MIN_PIXELS, smooth.size):
-        return smooth, *np.zeros((3, *ink.shape), bool)
-    darkest = _darkest(values)
-    faint = np.clip(6 * np.median(smooth[::step, ::step]), 0.1 * darkest, 0.3 * darkest)  # above the noise
-    inked = smooth > faint
+    smooth[window] = ndimage.uniform_filter(ink[window], min(3, max(1, min(ink.shape) // 100)))
+    return smooth
+
+
+class Levels(NamedTuple):
+    """Shares of black on white, 0-1, above which a pixel of a foreground is what the name says."""
+
+    soft_edge: float  # of a stroke
+    faint: float  # ink, or a printed line
+    inked: float  # ink
+    clear: float  # so dark that it must be ink
+
+
+def find_levels(smooth):
+    """Return the Levels of a foreground, float32 H×W: those of ink are for hysteresis (J. Canny, 1986)."""
+    values, step = smooth[smooth >= MIN_CONTRAST], max(1, min(smooth.shape) // 100)
+    min_pixels = min(9, smooth.size)  # fewer are no stroke
+    if values.size < min_pixels:
+        return Levels(1, 1, 1, 1)
+    darkest = np.partition(values, -min_pixels)[-min_pixels]
+    noise = np.clip(6 * np.median(smooth[::step, ::step]), 0.1 * darkest, 0.3 * darkest)
+    inked = smooth > noise
     if edge_pixels(inked).any():  # the border of a page may be far darker than the pencil on it
         parts, _ = ndimage.label(inked, CONNECTED)
         inked &= ~np.isin(parts, edge_pixels(parts))
     values = smooth[inked] if inked.sum() > 0.002 * smooth.size else smooth
     clear = otsu_threshold(values[values > 0.2 * values.max()])
-    return smooth, smooth > max(faint, 0.2 * clear), smooth > max(faint, 0.4 * clear), smooth >= clear
+    return Levels(0.1 * darkest, max(noise, 0.2 * clear), max(noise, 0.4 * clear), clear)
 
 
-def _darkest(values):
-    """How dark the darkest pixels are that are enough for a stroke."""
-    return np.partition(values, -min(MIN_PIXELS, values.size), axis=None)[-min(MIN_PIXELS, values.size)]
-
-
-def connected_strokes(inked, clear, smooth):
-    """Mask of the ink that is connected to clear ink: hysteresis (J. Canny, 1986). The arguments are of binarize()."""
+def connected_strokes(inked, smooth, levels):
+    """Mask of the ink that is connected to clear ink, with its soft edges; inked: bool H×W."""
     strokes, window = np.zeros_like(inked), bounding_window(inked)
     parts, _ = ndimage.label(inked[window], CONNECTED)
-    kept = np.pad(np.isin(parts, parts[clear[window]]) & (parts > 0), 1)
+    kept = np.pad(np.isin(parts, parts[smooth[window] >= levels.clear]) & (parts > 0), 1)
     kept = kept[:-2] | kept[1:-1] | kept[2:]  # grown by a pixel, far faster than by ndimage.binary_dilation
-    soft_edges = smooth[window] > 0.1 * _darkest(smooth)
-    strokes[window] = (kept[:, :-2] | kept[:, 1:-1] | kept[:, 2:]) & soft_edges
+    strokes[window] = (kept[:, :-2] | kept[:, 1:-1] | kept[:, 2:]) & (smooth[window] > levels.soft_edge)
     return strokes
 
 
