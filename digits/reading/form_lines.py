@@ -391,20 +391,25 @@ def add_long_lines(mask, darkness, form, across, down, pen):
     sides = [measured(mask.T, line) for line in down if _edge_to_edge(line, mask.T.shape)]
     if not edges + sides + long:
         return form
-    rest = erase_lines(mask, darkness, form.across + edges + long, form.down + sides)
-    parts, _ = ndimage.label(rest, CONNECTED)
-    height = max((rows.stop - rows.start for rows, _ in ndimage.find_objects(parts)), default=0)
-    if height < 3 * pen and not form.across + edges + long:
-        return form  # a lone stroke down is a 1
-    printed = form.across + edges + [line for line in long if line.length > LONG * max(height, 4 * pen)]
-    sides += [measured(mask.T, line) for line in down if _closes(line, printed)]
+    if long or not form.across + edges:
+        rest = erase_lines(mask, darkness, form.across + edges + long, form.down + sides)
+        parts, _ = ndimage.label(rest, CONNECTED)
+        height = max((rows.stop - rows.start for rows, _ in ndimage.find_objects(parts)), default=0)
+        if height < 3 * pen and not form.across + edges + long:
+            return form  # a lone stroke down is a 1
+        long = [line for line in long if line.length > LONG * max(height, 4 * pen)]
+    printed = form.across + edges + long
+    sides += [measured(mask.T, line) for line in down if printed and _closes(line, printed)]
     return Form(printed, form.down + sides, form.rows)
 
 
 def _belongs(line, lines):
     """Whether a Line is one of others that were measured."""
+    if not lines:
+        return False
+    start, stop, offset, slope, thickness = np.array(lines).T
     x = (line.start + line.stop) / 2
-    return any(abs(line.middle - one.at(x)) <= 1 + one.thickness / 2 and one.start < x < one.stop for one in lines)
+    return bool(((np.abs(offset + slope * x - line.middle) <= 1 + thickness / 2) & (start < x) & (x < stop)).any())
 
 
 def _edge_to_edge(line, shape):
@@ -415,12 +420,11 @@ def _edge_to_edge(line, shape):
 
 def _closes(side, across):
     """Whether a Line down goes from the end of one Line across to the end of another, as the side of a frame does."""
-
-    def met(y):
-        corners = [(end, line.at(end), 4 + line.thickness) for line in across for end in (line.start, line.stop)]
-        return any(abs(side.at(y) - x) <= near and abs(y - at) <= near for x, at, near in corners)
-
-    return met(side.start) and met(side.stop)
+    start, stop, offset, slope, thickness = np.tile(np.array(across).T, 2)
+    x = np.where(np.arange(len(start)) < len(across), start, stop)
+    near = 4 + thickness
+    corners = [(np.abs(side.at(y) - x) <= near) & (np.abs(offset + slope * x - y) <= near) for y in side[:2]]
+    return all(corner.any() for corner in corners)
 
 
 def _is_base_line(mask, line):

@@ -114,13 +114,17 @@ def _fit(part, top, left, pen):
     thickness = float(np.median(count))
     if thickness > max(4, MAX_THICKNESS * pen, 0.03 * len(x)):
         return None
-    near = count <= 1.5 * thickness + 1  # elsewhere a stroke runs into it
-    for limit in (2 * pen, pen, max(1.2, 0.35 * thickness)):
+    near, narrowest = count <= 1.5 * thickness + 1, max(1.2, 0.35 * thickness)  # elsewhere a stroke runs into it
+    for limit in (2 * pen, pen, narrowest):
         if np.ptp(x[near]) < 3 * pen:
             return None
         offset, slope = _straight(x[near], y[near])
         offset += float(np.median((y - offset - slope * x)[near]))
-        near = np.abs(y - offset - slope * x) <= limit
+        off = np.abs(y - offset - slope * x)
+        near = off <= narrowest
+        if near.sum() > 0.9 * len(x):
+            break
+        near = off <= limit
         if near.sum() < 0.4 * len(x):
             return None
     start, stop = int(left + x[near].min()), int(left + x[near].max() + 1)
@@ -265,10 +269,10 @@ def _trace_across(rest, kept, rows, columns):
     """Mark in kept the pixels of a band that lie straight between ink of rest, bool H×W, above and below it."""
     depth, width = rows.shape
     above, below = rest[(rows[0] - 1).clip(0), columns[0]], rest[(rows[-1] + 1).clip(0, len(rest) - 1), columns[0]]
-    reach = min(depth + 1, width - 1)
+    reach = min(depth + 1, width - 1) if above.any() and below.any() else -1
     for shift in range(-reach, reach + 1):  # columns to the right, from above to below
         start, stop = max(0, -shift), min(width, width - shift)
         crossing = np.flatnonzero(above[start:stop] & below[start + shift : stop + shift]) + start
-        for index in range(depth):
+        for index in range(depth if len(crossing) else 0):
             at = crossing + round(shift * (index + 1) / (depth + 1))
             kept[rows[index, at], columns[index, at]] = True
