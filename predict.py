@@ -8,7 +8,7 @@ or name any number of pictures and folders:
 
     python predict.py photo.jpg scans/
     python predict.py --steps photo.jpg            # also save steps.png: each step from picture to answer
-    python predict.py --box 420,80,300,60 form.png # read one field of a form
+    python predict.py --box 420,80,300,60 --digits 5 form.png   # read one field of a form, which has 5 digits
     python predict.py --random                     # a random test image of Mnist_dataset/, with its true label
     python predict.py --json scans/ > answers.jsonl
 
@@ -58,6 +58,7 @@ class Settings:
     network: str = option("cnn", "network that selects the default model file", choices=list(model.NETWORKS))
     model: Path = option(None, model.HELP, Path)
     box: tuple = option(None, "read only this part: x,y,width,height in pixels (default: all)", box)
+    digits: int = option(None, "how many digits each line has (default: not known)", number(int, least=1, most=100))
     min_confidence: float = option(0.0, "mark readings below it for review, 0-1", number(float, least=0, most=1))
     steps: bool = option(False, f"also save {STEPS_FIGURE}: each step of the reading")
     json: bool = option(False, "print a JSON object for each picture, no figure")
@@ -108,7 +109,7 @@ def predict(settings):
 
 def print_json(pictures, settings):
     status = 0
-    for picture, reading, error in read_pictures(pictures, settings.model, settings.box):
+    for picture, reading, error in read_pictures(pictures, settings.model, settings.box, settings.digits):
         row = {"path": str(picture.source) if isinstance(picture.source, Path) else picture.name}
         if picture.name != row["path"]:
             row["page"] = picture.page + 1
@@ -116,8 +117,8 @@ def print_json(pictures, settings):
             status, row["error"] = 2, error
         else:
             row |= answers.as_json(reading)
-            if settings.min_confidence:
-                row["review"] = answers.needs_review(reading, settings.min_confidence)
+            if settings.min_confidence or settings.digits:
+                row["review"] = answers.needs_review(reading, settings.min_confidence, settings.digits)
         print(json.dumps(row), flush=True)
     return status
 
@@ -126,12 +127,12 @@ def print_csv(pictures, settings):
     status, table = 0, csv.writer(sys.stdout, lineterminator="\n")
     header = answers.csv_header(model.load(settings.model).classes)
     table.writerow(header)
-    for picture, reading, error in read_pictures(pictures, settings.model, settings.box):
+    for picture, reading, error in read_pictures(pictures, settings.model, settings.box, settings.digits):
         if error:
             status = 2
             table.writerow([picture.name, *[""] * (len(header) - 2), error])
         else:
-            table.writerow(answers.csv_row(picture.name, reading, settings.min_confidence))
+            table.writerow(answers.csv_row(picture.name, reading, settings.min_confidence, settings.digits))
     return status
 
 
@@ -140,12 +141,12 @@ def print_answers(pictures, settings, true_label):
     from digits import plots
 
     status, read, rows, alone = 0, 0, [], len(pictures) == 1
-    for picture, reading, error in read_pictures(pictures, settings.model, settings.box):
+    for picture, reading, error in read_pictures(pictures, settings.model, settings.box, settings.digits):
         if error:
             status = fail(f"{picture.name}: {error}", 2)
             continue
         read += 1
-        answer = answers.as_text(reading, settings.min_confidence)
+        answer = answers.as_text(reading, settings.min_confidence, settings.digits)
         if not alone:
             print(f"{picture.name}  {answer}", flush=True)
         if len(rows) < MAX_ROWS:

@@ -61,6 +61,13 @@ def test_blank_paper_and_non_digits(service_port, workplace):
     assert tick["is_digit"] is False and tick["digits"] == []
 
 
+def test_a_known_number_of_digits(service_port):
+    number = (PROJECT / "samples" / "number.jpg").read_bytes()
+    for count, review in ((5, False), (4, True)):
+        answer = ask(service_port, path=f"/predict?digits={count}", body=number)[2]
+        assert (answer["number"], answer["review"]) == ("40628", review)
+
+
 def test_health_openapi_and_the_page(service_port):
     assert ask(service_port, "GET", "/health")[2] == {"status": "ok"}
     assert set(ask(service_port, "GET", "/openapi.json")[2]["paths"]) == {"/health", "/predict"}
@@ -80,6 +87,7 @@ def test_health_openapi_and_the_page(service_port):
         (400, "damaged", {"body": FIVE[:300]}),
         (415, "curl --data-binary", {"body": b"--x", "Content_Type": "multipart/form-data; boundary=x"}),
         (422, "image", {"path": "/predict?image=perhaps", "body": FIVE}),
+        (422, "digits", {"path": "/predict?digits=0", "body": FIVE}),
         (404, "Not Found", {"path": "/elsewhere"}),
         (404, "Not Found", {"path": "/predict/", "body": FIVE}),
         (405, "Not Allowed", {"method": "GET"}),

@@ -160,6 +160,33 @@ def test_a_box_of_a_form(with_model, capsys, predicted):
         assert "--box" in capsys.readouterr().err
 
 
+def test_a_known_number_of_digits(with_model, capsys, predicted):
+    rng = np.random.default_rng(7)
+    number = "".join(map(str, rng.integers(0, 10, 4)))
+    save("touching.png", drawing.on_paper(drawing.write(number, rng, 200, 500, 110, 8, gap=-0.06)))
+    (unknown,) = predicted("touching.png")
+    assert unknown["number"] != number and "review" not in unknown
+    sure, tick = str(SAMPLES / "number.jpg"), str(SAMPLES / "tick.png")
+    rows = predicted("touching.png", sure, tick, "--digits", "4")
+    assert [row["number"] for row in rows] == [number, "40628", ""]
+    assert [row["review"] for row in rows] == [False, True, True]
+    for count in ("1", "7"):
+        (row,) = predicted(sure, "--digits", count)
+        assert (row["number"], row["review"]) == ("40628", True)
+    assert last_line(capsys, sure, "--digits", "6").endswith("%)  (to be reviewed)")
+    save("two.png", difficult.KINDS["two lines"]("314159", np.random.default_rng(1)))
+    for count, review in (("3", False), ("6", True)):
+        (row,) = predicted("two.png", "--digits", count)
+        assert (row["number"], row["review"]) == ("314_159", review)
+    x, y, width, height = row["digits"][0]["box"]
+    (row,) = predicted("two.png", "--digits", "1", "--box", f"{x - 5},{y - 5},{width + 10},{height + 10}")
+    assert (row["number"], row["review"]) == ("3", False)
+    for count in ("0", "-1", "five", "2.5"):
+        with pytest.raises(SystemExit):
+            predict.main(["--digits", count, "samples/5.png"])
+        assert "--digits" in capsys.readouterr().err
+
+
 def test_all_pages_of_a_tiff(with_model, capsys, predicted):
     pages = [Image.open(f"samples/{name}").convert("RGB") for name in ("5.png", "3_photo.jpg")]
     pages[0].save("scan.tif", save_all=True, append_images=pages[1:])

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from digits import read
-from digits.reading import reader
+from digits.reading import answers, reader
 from digits.reading.segmentation import Candidate
 from tests.conftest import PROJECT
 
@@ -24,6 +24,19 @@ def test_one_answer_for_every_kind_of_picture_and_model(shipped):
     for picture in (str(FIVE), FIVE.read_bytes(), image, np.asarray(image)):
         assert read(picture, str(shipped)).probabilities == reading.probabilities
     assert read(FIVE, keras.saving.load_model(shipped)).probabilities == reading.probabilities
+
+
+def test_a_known_number_of_digits(shipped):
+    number = SAMPLES / "number.jpg"
+    readings = [read(number, shipped, digits=count) for count in (None, 4, 5, 6)]
+    assert {reading.number for reading in readings} == {"40628"}
+    assert [answers.needs_review(reading, digits=5) for reading in readings] == [False] * 4
+    assert answers.needs_review(readings[0], digits=4) and answers.needs_review(
+        readings[0]._replace(digits=[]), digits=5
+    )
+    for wrong in (0, -1, "5", 2.5):
+        with pytest.raises(ValueError, match="digits"):
+            read(number, shipped, digits=wrong)
 
 
 def test_blank(shipped):

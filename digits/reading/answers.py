@@ -1,7 +1,9 @@
 """A Reading in words, as JSON and as a row of a table."""
 
+from collections import Counter
 
-def as_text(reading, min_confidence=0.0):
+
+def as_text(reading, min_confidence=0.0, digits=None):
     """The answer in one line; marked for review as needs_review() says."""
     digits_only = all(name.isdecimal() for name in reading.probabilities)
     if reading.prediction is None:
@@ -15,13 +17,18 @@ def as_text(reading, min_confidence=0.0):
     else:
         refused = "Not a digit (looks most like" if digits_only else "None of the classes (looks most like"
         answer = f"{refused} {reading.prediction}, {100 * reading.confidence:.0f}%)"
-    return answer + ("  (to be reviewed)" if needs_review(reading, min_confidence) else "")
+    return answer + ("  (to be reviewed)" if needs_review(reading, min_confidence, digits) else "")
 
 
-def needs_review(reading, min_confidence):
-    """Whether a person should look at it: a digit is less confident, something was refused, or nothing was read."""
+def needs_review(reading, min_confidence=0.0, digits=None):
+    """Whether a person should look at it: a digit is less confident, something was refused, or nothing was read.
+
+    digits: how many digits each line has; another number is to be reviewed, too. None: not known.
+    """
     unsure = any(digit.confidence < min_confidence for digit in reading.digits)
-    return unsure or (min_confidence > 0 and bool(reading.refused or not reading.digits))
+    found = Counter(digit.line for digit in reading.digits).values()
+    other_number = digits is not None and (not found or any(number != digits for number in found))
+    return unsure or other_number or (min_confidence > 0 and bool(reading.refused or not reading.digits))
 
 
 def as_json(reading):
@@ -37,7 +44,7 @@ def csv_header(classes):
     return ["path", "prediction", "confidence", *probabilities, "is_digit", "digit_score", "number", "review", "error"]
 
 
-def csv_row(name, reading, min_confidence):
+def csv_row(name, reading, min_confidence=0.0, digits=None):
     """The cells under csv_header() for a picture that was read."""
     row = [name, reading.prediction, reading.confidence, *reading.probabilities.values(), reading.is_digit]
-    return [*row, reading.digit_score, reading.number, needs_review(reading, min_confidence), ""]
+    return [*row, reading.digit_score, reading.number, needs_review(reading, min_confidence, digits), ""]

@@ -45,13 +45,13 @@ def find_pictures(names, exclude=()):
     return pictures
 
 
-def read_pictures(pictures, model_path, box=None):
+def read_pictures(pictures, model_path, box=None, digits=None):
     """Yield (Picture, Reading or None, error message or None) for each; on a terminal, show progress.
 
-    Raises UsageError if the model cannot be used, RunError if a worker process was killed.
+    box, digits: as for reader.read(). Raises UsageError if the model cannot be used, RunError if a worker was killed.
     """
     size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
-    readings = _classify(_segment(pictures, box, not describe(model_path).segment), model_path, size)
+    readings = _classify(_segment(pictures, (box, digits, not describe(model_path).segment)), model_path, size)
     return readings if sys.stdout.isatty() else progress(readings, "Reading pictures", len(pictures))
 
 
@@ -63,15 +63,15 @@ def _classify(results, model_path, size):
             yield picture, None if error else next(readings), error
 
 
-def _segment(pictures, box, whole):
+def _segment(pictures, how):
     """Yield (Picture, Segmented or None, error message or None) for each."""
     if worker_pool.COUNT == 1 or len(pictures) <= POOL_FROM:
-        yield from (_segment_one(picture, box, whole) for picture in pictures)
+        yield from (_segment_one(picture, *how) for picture in pictures)
         return
     pool, running = worker_pool.pool(), deque()
     try:
         for picture in pictures:
-            running.append(pool.submit(_segment_one, picture, box, whole))
+            running.append(pool.submit(_segment_one, picture, *how))
             if len(running) > AHEAD * worker_pool.COUNT:
                 yield running.popleft().result()
         yield from (one.result() for one in running)
@@ -81,9 +81,9 @@ def _segment(pictures, box, whole):
         pool.shutdown(cancel_futures=True)
 
 
-def _segment_one(picture, box, whole):
+def _segment_one(picture, box, digits, whole):
     try:
-        return picture, reader.segment(picture.source, box, picture.page, whole=whole), None
+        return picture, reader.segment(picture.source, box, picture.page, whole=whole, digits=digits), None
     except image_file.PictureError as error:
         is_folder = isinstance(picture.source, Path) and picture.source.is_dir()
         return picture, None, "no pictures in this folder" if is_folder else str(error)

@@ -1,13 +1,14 @@
 """Picture + model -> reading: which digits are in this picture? `from digits import read` is this read()."""
 
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from digits import runtimes
+from digits.cli import UsageError
 from digits.model import DEFAULT_THRESHOLD, default_classes, describe, digit_score, load
 from digits.reading import segmentation
 from digits.reading.image_file import MAX_PIXELS, WORKING_PIXELS, PictureError, open_picture
@@ -17,6 +18,9 @@ from digits.reading.segmentation import Candidate
 SMALL_WRITING = 40  # pixels; if digits are no higher, or none is found, a picture that was reduced is reduced less
 FINE_PIXELS = 4_000_000  # to this
 THRESHOLD_IN_NUMBER = 0.4  # of the digit score, for a digit among others
+MAX_SCORE_LEFT_OUT = 0.9  # where the number of digits is known: digit score of a mark that may be left out,
+MAX_LOSS = 1.0  # how much less likely a reading with that number may be, in natural logarithms,
+MIN_MEAN_QUALITY = 0.5  # and confidence × digit score of its digits
 BATCH = 500  # images that the network takes at a time
 
 
@@ -52,18 +56,24 @@ class Segmented(NamedTuple):
 
     candidates: list  # of segmentation.Candidate, their boxes in pixels of the upright picture
     part: tuple  # x, y, width, height of the part that was read, in the same pixels
+    digits: int | None = None  # how many digits a line has, if that is known
 
 
-def read(picture, model, box=None):
+def read(picture, model, box=None, digits=None):
     """Return the Reading of a picture.
 
     picture: path, bytes, open binary file, PIL image, or uint8 array (H×W or H×W×3); any size, mode and polarity.
     model: path of a model file that train.py or extras/export.py wrote (opened once and remembered), or a Keras model.
     box: x, y, width, height of the part to read, in pixels of the upright picture; None: all of it.
+    digits: how many digits each line has; the best reading with as many is chosen if one fits. None: not known.
     Raises ValueError, with a message of one line, if the picture or the model cannot be used.
     """
+    if digits is not None and not (isinstance(digits, int) and digits > 0):
+        raise UsageError(f"digits: {digits!r} is not a number of digits, such as 5; None: not known")
     whole = isinstance(model, (str, Path)) and not describe(model).segment
-    segmented = segment(picture, box, whole=whole)  # first, so that a bad picture is known before TensorFlow is loaded
+    segmented = segment(
+        picture, box, whole=whole, digits=digits
+    )  # first, so that a bad picture is known before TensorFlow is loaded
     return classify([segmented], model)[0]
 
 
@@ -80,18 +90,18 @@ def preprocess(picture, box=None, page=0, limit=MAX_PIXELS, whole=False):
     return pixels, factor, size, candidates
 
 
-def segment(picture, box=None, page=0, limit=MAX_PIXELS, whole=False):
+def segment(picture, box=None, page=0, limit=MAX_PIXELS, whole=False, digits=None):
     """The first half of read(), without the network: return the Segmented picture.
 
     page: of a TIFF, from 0. limit: pixels; a larger picture is refused. whole: use it as one image, without searching
-    it for writing. Raises PictureError.
+    it for writing. digits: see read(). Raises PictureError.
     """
     try:
         _, factor, (height, width), candidates = preprocess(picture, box, page, limit, whole)
     except MemoryError:
         raise PictureError("there is not enough memory for this picture") from None
     part = box or (0, 0, width, height)
-    return Segmented([one._replace(box=_box_in_picture(one.box, factor, part)) for one in candidates], part)
+    return Segmented([one._replace(box=_box_in_picture(one.box, factor, part)) for one in candidates], part, digits)
 
 
 def _box_in_picture(box, factor, part):
@@ -114,17 +124,20 @@ def classify(pictures, model):
 
 def _reading(picture, probabilities, classes, threshold):
     """The Reading of a Segmented picture; probabilities: N×classes, of its candidates."""
-    candidates, (left, top, width, height) = picture
+    candidates, (left, top, width, height), count = picture
     if not candidates:
         return Reading(None, 0.0, dict.fromkeys(classes, 0.0), False, 0.0, "", [], [], None, None)
     scores = digit_score(probabilities)
     quality = probabilities.max(1) * scores
+    writing = [list(line) for _, line in groupby(range(len(candidates)), lambda index: candidates[index].line)]
+    for words in (False, True):
+        chosen = [_read_line(candidates, quality, scores, line, threshold, count, words) for line in writing]
+        if count is None or any(is_digit for line in chosen for _, is_digit in line):
+            break
     marks = []  # (ReadDigit, whether it is a digit, whether it is complete)
-    for _, line in groupby(range(len(candidates)), lambda index: candidates[index].line):
-        chosen = _best_path(candidates, quality, line)
-        for index, is_digit in zip(chosen, _accept(scores[chosen], threshold), strict=True):
-            mark = _read_digit(candidates[index], probabilities[index], scores[index], classes)
-            marks.append((mark, bool(is_digit), candidates[index].complete))
+    for index, is_digit in chain(*chosen):
+        mark = _read_digit(candidates[index], probabilities[index], scores[index], classes)
+        marks.append((mark, is_digit, candidates[index].complete))
     digits = [mark for mark, is_digit, _ in marks if is_digit]
     lines = {mark.line: [digit.digit for digit in digits if digit.line == mark.line] for mark in digits}
     tallest = max(mark.box[3] for mark, _, _ in marks)
@@ -164,12 +177,28 @@ def _read_digit(candidate, probabilities, score, classes):
     )
 
 
-def _best_path(candidates, quality, line):
-    """Indices of the candidates that together read a line best, in order; line: indices of all that are in it.
+def _read_line(candidates, quality, scores, line, threshold, count, words):
+    """(index, whether it is a digit) of the candidates that read a line best, in order.
 
-    A line is a row of fragments, and a candidate covers some of them. Of all ways to cover the row, the one with the
-    largest product of qualities and priors is taken (R. Casey, E. Lecolinet, "A Survey of Methods and Strategies in
-    Character Segmentation", 1996).
+    count: how many digits it has, None if that is not known. words: whether what looks like a word may have them.
+    """
+    sum_of_logs, chosen = _best_path(candidates, quality, line)
+    marks = [*zip(chosen, _accept(scores[chosen], threshold).tolist(), strict=True)]
+    found = sum(is_digit for _, is_digit in marks)
+    if count in (None, found) or not (found or words):
+        return marks
+    sum_with_count, fitting = _best_path_of(count, candidates, quality, scores, line)
+    digits = [quality[index] for index, is_digit in fitting if is_digit]
+    fits = sum_with_count >= sum_of_logs - MAX_LOSS and np.mean(digits) >= MIN_MEAN_QUALITY
+    return fitting if fits else marks
+
+
+def _best_path(candidates, quality, line):
+    """Return (sum of logarithms, indices) of the candidates that together read a line best, in order.
+
+    line: indices of all that are in it. A line is a row of fragments, and a candidate covers some of them. Of all ways
+    to cover the row, the one with the largest product of qualities and priors is taken (R. Casey, E. Lecolinet, "A
+    Survey of Methods and Strategies in Character Segmentation", 1996).
     """
     best = {0: (0.0, [])}  # number of fragments covered -> (sum of logarithms, indices)
     for index in sorted(line, key=lambda index: candidates[index].stop):
@@ -177,7 +206,27 @@ def _best_path(candidates, quality, line):
         sum_of_logs = best[start][0] + np.log(max(float(quality[index]), 0.01) * prior)
         if stop not in best or sum_of_logs > best[stop][0]:
             best[stop] = sum_of_logs, [*best[start][1], index]
-    return best[max(best)][1]
+    return best[max(best)]
+
+
+def _best_path_of(count, candidates, quality, scores, line):
+    """As _best_path() with exactly so many digits: (sum of logarithms, (index, whether it is a digit) in order).
+
+    The other candidates of the path are marks that are no digits, the likelier the lower their digit score. The sum is
+    minus infinity if there is no such path.
+    """
+    best = {(0, 0): (0.0, [])}  # numbers of fragments covered and of digits -> (sum of logarithms, marks)
+    for index in sorted(line, key=lambda index: candidates[index].stop):
+        start, stop, prior = candidates[index].start, candidates[index].stop, candidates[index].prior
+        ways = [(True, quality[index])] + [(False, 1 - scores[index])] * bool(scores[index] < MAX_SCORE_LEFT_OUT)
+        for digits in range(count + 1):
+            for is_digit, chance in ways if (start, digits) in best else ():
+                sum_of_logs, marks = best[start, digits]
+                sum_of_logs += np.log(max(float(chance), 0.01) * prior)
+                key = stop, digits + is_digit
+                if key not in best or sum_of_logs > best[key][0]:
+                    best[key] = sum_of_logs, [*marks, (index, is_digit)]
+    return best.get((max(best)[0], count), (-np.inf, []))
 
 
 def _accept(scores, threshold):

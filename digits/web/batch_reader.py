@@ -30,8 +30,8 @@ class BatchReader:
                 raise RunError("a process that reads pictures was killed, probably out of memory") from None
             raise
 
-    async def read(self, picture):
-        """The Reading of a picture, bytes.
+    async def read(self, picture, digits=None):
+        """The Reading of a picture, bytes; digits: how many digits each line has, None if that is not known.
 
         Raises PictureError, UsageError if the model file cannot be read any more, or BrokenProcessPool if a worker was
         killed; the next picture is read by new workers.
@@ -48,7 +48,7 @@ class BatchReader:
             self.segmenting -= 1
         if not self.batch:
             self.readings = loop.create_task(self._classify(self.batch))
-        self.batch.append(segmented)
+        self.batch.append(segmented._replace(digits=digits))
         index = len(self.batch) - 1
         return (await asyncio.shield(self.readings))[index]  # shield: one cancelled request must not cancel the batch
 

@@ -14,9 +14,10 @@ import re
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Annotated
 
 import anyio
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -46,7 +47,7 @@ ERRORS = {  # type of exception -> status and reason; None: its own message
     PictureError: (400, None),
     ClientDisconnect: (400, "the picture is not complete"),
     TimeoutError: (408, f"the picture did not arrive within {RECEIVE_SECONDS} seconds"),
-    RequestValidationError: (422, "image must be true or false"),
+    RequestValidationError: (422, "image must be true or false, digits a number from 1 to 100"),
     BrokenProcessPool: (503, "a process that reads pictures was killed; try again"),
     UsageError: (503, "the model cannot be read just now"),  # its file was replaced or removed
     Exception: (500, "the picture could not be read because of a bug in the program"),
@@ -70,6 +71,7 @@ class Answer(BaseModel):
     digit_score: float
     number: str
     digits: list[Digit]
+    review: bool | None = None  # with the number of digits: whether no reading has as many
     image: str | None = None  # the 28×28 grey levels of the main digit, a byte each, row by row, in base64
 
 
@@ -108,16 +110,23 @@ def make_app(model_path, hosts=(), origins=(), max_in_flight=64, on_quit=None):
     body = {"required": True, "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
 
     @app.post("/predict", openapi_extra={"requestBody": body}, responses={200: {"model": Answer}} | refusals)
-    async def predict(request: Request, image: bool = False) -> JSONResponse:
-        """What is in this picture? The body is its bytes; image: also send what the network saw."""
+    async def predict(
+        request: Request, image: bool = False, digits: Annotated[int | None, Query(ge=1, le=100)] = None
+    ) -> JSONResponse:
+        """What is in this picture? The body is its bytes.
+
+        image: also send what the network saw. digits: how many digits each line has.
+        """
         if in_flight.locked():
             raise HTTPException(503, "busy; try again in a second")
         try:
             async with in_flight:
-                reading = await pictures.read(await receive_body(request))
+                reading = await pictures.read(await receive_body(request), digits)
         except asyncio.CancelledError:  # uvicorn ends, and waits no longer
             raise HTTPException(503, "the program is ending") from None
         answer = answers.as_json(reading)
+        if digits:
+            answer["review"] = answers.needs_review(reading, digits=digits)
         if image:
             pixels = b"" if reading.image is None else reading.image.tobytes()
             answer["image"] = base64.b64encode(pixels).decode()
