@@ -9,6 +9,7 @@ trained on, as people photograph, scan and draw them.
 
 import io
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from scipy import ndimage
 from digits import plots
 from digits.cli import Parser, number, run
 from digits.reading import reader
+from extras import form_fields
 from extras.drawing import BLACK, WHITE, on_paper, rule, write
 
 COLOURS = (((250, 220, 60), (200, 30, 30)), ((60, 140, 200), (20, 30, 80)), (WHITE, (240, 140, 0)))  # (paper, ink)
 GALLERY = {"shadow": "7", "table edge": "3", "pencil": "5", "squared": "8", "broken strokes": "5", "page border": "6"}
 GALLERY |= {"light on dark": "4", "one pixel": "2", "neighbours": "9", "touching": "735", "with text": "38588"}
+GALLERY |= {"field: comb": "20816", "field: ticks": "4705"}
 
 
 def uneven_light(n, rng):
@@ -110,6 +113,9 @@ NUMBERS = {
     "two lines": two_lines,
     "with text": with_text,
 }
+for style in form_fields.STYLES:
+    NUMBERS[f"field: {style}"] = partial(form_fields.filled, style=style)
+NUMBERS["field: light comb"] = partial(form_fields.filled, style="comb", darkness=0.35)
 KINDS = SINGLE | NUMBERS
 
 

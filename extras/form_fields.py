@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from digits.data import handwriting
-from extras.drawing import rasterize
+from extras.drawing import BLACK, WHITE, on_paper, rasterize
 
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 48, 60, 24  # pixels
 FINE = 3  # lines are drawn at this many times the resolution, so that their edges are soft
@@ -37,6 +37,13 @@ def field(number, rng, style, darkness=1.0, size=0.7):
     _print(ImageDraw.Draw(page), lefts * FINE, style)
     lines = np.asarray(page.resize(shape[::-1], Image.Resampling.BOX), np.float32) / 255
     return digits, darkness * lines
+
+
+def filled(number, rng, style, darkness=1.0, paper=WHITE, printed=BLACK, ink=(30, 40, 110)):
+    """The picture, uint8 height×width×3, of a field(): printed lines and ink, each of its RGB colour."""
+    digits, lines = field(number, rng, style, darkness)
+    picture = on_paper(lines, paper, printed, rng)
+    return np.rint(picture + digits[..., None] * (np.array(ink, float) - picture)).astype(np.uint8)
 
 
 def _print(page, lefts, style):

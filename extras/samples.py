@@ -2,7 +2,8 @@
 
     python -m extras.samples
 
-samples/ has digits in five styles, at least two of each, named by the digit; a number; and a tick, a non-digit.
+samples/ has digits in five styles, at least two of each, named by the digit; a number; a postal code in the cells of a
+form; and a tick, a non-digit.
 """
 
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from digits.data import handwriting
-from extras import drawing
+from extras import drawing, form_fields
 
 FOLDER = Path("samples")
 STYLES = {  # end of the file name: (height, width, pen width), (paper, ink), light fall-off, noise
@@ -54,6 +55,8 @@ def pictures():
     ink = drawing.write("40628", rng, 320, 760, 130, 7, gap=0.35, corner=(90, 80))
     squared = drawing.rule(ink, 32, darkness=0.35, squared=True)
     yield "number.jpg", photo(squared, rng, ((235, 232, 225), (60, 70, 130)), 0.35, 2)
+    field = form_fields.filled("10963", np.random.default_rng(0), "comb", 0.8, (248, 246, 240))
+    yield "postal_code.png", field
     tick = [np.array([[0, 0.62], [0.15, 0.8], [0.32, 1], [0.65, 0.5], [1, 0]])]
     yield "tick.png", photo(drawing.rasterize(tick, rng, 200, 12, box=140), rng, (drawing.WHITE, (20, 120, 40)))
 
