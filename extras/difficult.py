@@ -116,6 +116,7 @@ NUMBERS = {
 for style in form_fields.STYLES:
     NUMBERS[f"field: {style}"] = partial(form_fields.filled, style=style)
 NUMBERS["field: light comb"] = partial(form_fields.filled, style="comb", darkness=0.35)
+NUMBERS["field: blank paper"] = partial(form_fields.filled, style="comb", darkness=0)  # what can be expected of them
 KINDS = SINGLE | NUMBERS
 
 
