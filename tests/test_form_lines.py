@@ -37,6 +37,14 @@ def test_an_empty_cell_gives_nothing_and_a_cell_one_digit():
     assert [(one.start, one.stop) for one in candidates] == [(0, 1), (1, 2), (2, 3)]
 
 
+def test_fields_are_read_from_the_top_and_from_the_left(shipped):
+    rng = np.random.default_rng(4)
+    fields = [np.maximum(*field(number, rng, "comb")) for number in ("417", "520", "8639")]
+    beside = np.hstack([fields[0], np.zeros((len(fields[0]), 200)), np.roll(fields[1], -4, axis=0)])
+    below = np.pad(fields[2], ((0, 0), (0, beside.shape[1] - fields[2].shape[1])))
+    assert reader.read(on_paper(np.vstack([beside, below])), shipped).number == "417_520_8639"
+
+
 @pytest.mark.parametrize("darkness", [1, 0.4])
 def test_strokes_that_cross_a_line_stay(darkness):
     digits, lines = field("86", np.random.default_rng(1), "comb", darkness)

@@ -4,6 +4,7 @@ A straight, thin line of ink is printed if it goes from edge to edge of the pict
 high, or is part of a row of cells of equal width or of a frame around writing. All others are strokes.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -296,12 +297,18 @@ def _side_at(mask, place, sides, places, gap):
 
 
 def _without_overlap(rows):
-    """Of Rows that overlap, those of more cells, then those of lower cells; from the top."""
-    kept = []
+    """Of Rows that overlap, those of more cells, then those of lower cells; from the top, and from the left."""
+    kept, boxes = [], []
     for row in sorted(rows, key=lambda row: (-len(row.sides), _height(row))):
-        if all(min(row.lower.middle, one.lower.middle) - max(row.upper.middle, one.upper.middle) < 2 for one in kept):
+        box = np.array([row.upper.middle, row.sides[0][0].middle, row.lower.middle, row.sides[-1][1].middle])
+        if all((np.minimum(box[2:], one[2:]) - np.maximum(box[:2], one[:2])).min() < 2 for one in boxes):
             kept.append(row)
-    return sorted(kept, key=lambda row: row.lower.middle)
+            boxes.append(box)
+    kept.sort(key=lambda row: row.lower.middle)
+    steps = [one.lower.middle - other.lower.middle > 0.5 * _height(one) for other, one in pairwise(kept)]
+    order = np.cumsum([0, *steps])  # fields side by side are in one line
+    left = [row.sides[0][0].middle for row in kept]
+    return [kept[index] for index in sorted(range(len(kept)), key=lambda index: (order[index], left[index]))]
 
 
 def find_ticks(mask, line, across, rows, pen):
@@ -386,7 +393,8 @@ def add_long_lines(mask, darkness, form, across, down, pen):
     across = [line for line in across if not _belongs(line, form.across)]
     down = [line for line in down if not _belongs(line, form.down)]
     edges = [measured(mask, line) for line in across if _edge_to_edge(line, mask.shape)]
-    long = [line for line in across if not _edge_to_edge(line, mask.shape) and line.length > 4 * LONG * pen]
+    long = [line for line in across if line.length > 4 * LONG * pen and not _edge_to_edge(line, mask.shape)]
+    long = [line for line in long if not any(row.upper.middle < line.middle < row.lower.middle for row in form.rows)]
     long = [measured(mask, line) for line in long if _is_base_line(mask, line)]
     sides = [measured(mask.T, line) for line in down if _edge_to_edge(line, mask.T.shape)]
     if not edges + sides + long:

@@ -25,7 +25,7 @@ DIAGONAL_COST = 0.1  # of a diagonal step in a cut, in pixels of crossed ink
 CUT_PRIOR = 0.5  # prior probability of a cut through connected ink; half of it counts for each side
 JOIN_PRIOR = 0.2  # prior probability that two pieces side by side are one digit
 MAX_OVERHANG = 0.25  # share of connected ink in a second cell; more is the digit of that cell, and is cut off
-MIN_IN_CELLS = 0.55  # share of ink that lies in cells, and in one each, where cells are for digits
+MIN_IN_CELLS = 0.55  # share of ink in cells, not between them, nor over several rows, if cells are for digits
 MIN_PART, MIN_DIGIT = 0.15, 0.25  # extent of connected ink and of all of a digit, as a share of the height of its cell
 
 
@@ -227,8 +227,10 @@ def find_pieces_in_cells(mask, rows):
     np.add.at(area, (part, cell), 1)
     inside, total = area[:, 1:], area.sum(1)
     second, largest = np.sort(inside, axis=1)[:, -2:].T
+    in_row = np.add.reduceat(inside, np.cumsum([0, *(len(row.sides) for row in rows[:-1])]), axis=1).max(1)
+    in_one_row = in_row[in_row > 0.6 * inside.sum(1)].sum()
     between = sum(np.count_nonzero((y > row.upper.at(x)) & (y < row.lower.at(x))) for row in rows)
-    if largest[second < 0.4 * largest].sum() < MIN_IN_CELLS * inside.sum() or inside.sum() < MIN_IN_CELLS * between:
+    if in_one_row < MIN_IN_CELLS * inside.sum() or inside.sum() < MIN_IN_CELLS * between:
         return None
     whole = second <= MAX_OVERHANG * (largest + second)
     owner = np.where(whole[part], 1 + inside.argmax(1)[part], cell)
