@@ -4,6 +4,7 @@ A straight, thin line of ink is printed if it goes from edge to edge of the pict
 high, or is part of a row of cells of equal width or of a frame around writing. All others are strokes.
 """
 
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -132,6 +133,8 @@ def find_cells(mask, darkness, across, down, pen, gap=2, corner=0):
     """
     longest, rows = max((line.length for line in across), default=0), []
     across = [line for line in across if line.length > 0.2 * longest]
+    level = cache(lambda line: darkness_along(darkness, line))
+    level_down = cache(lambda side: darkness_along(darkness.T, side))
     for index, lower in enumerate(across):
         for upper in reversed(across[:index]):
             common, height = min(upper.stop, lower.stop) - max(upper.start, lower.start), lower.middle - upper.middle
@@ -140,13 +143,12 @@ def find_cells(mask, darkness, across, down, pen, gap=2, corner=0):
             sides = [side for side in down if _connects(side, upper, lower, corner)]
             if len(sides) < 2:
                 continue
-            level = MUCH_DARKER * max(darkness_along(darkness, line) for line in (upper, lower))
-            sides = [side for side in sides if darkness_along(darkness.T, side) <= level]
+            sides = [side for side in sides if level_down(side) <= MUCH_DARKER * max(level(upper), level(lower))]
             cells = _cells_between(mask, upper, lower, _alike(sides), gap, corner)
             covered = sum(right.middle - left.middle for left, right in cells)
             if covered < 0.9 * upper.length:
                 sides += find_faint_sides(darkness, upper, lower, sides)
-                faint = darkness > 0.4 * min(darkness_along(darkness, line) for line in (upper, lower))
+                faint = darkness > 0.4 * min(level(upper), level(lower))
                 cells = max(cells, _cells_between(faint, upper, lower, _alike(sides), gap, corner), key=len)
             if cells:
                 rows.append(Row(upper, lower, cells))
