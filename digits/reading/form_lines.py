@@ -35,6 +35,7 @@ CORNER = 0.3  # radius of a round corner, as a share of the height or width of a
 MIN_CELL = 8  # pixels, width and height
 MIN_ASPECT, MAX_ASPECT = 0.25, 1.7  # width / height of a cell, of one for a single digit
 WIDTH_TOLERANCE = 0.1  # share by which cells of equal width differ, as they do in perspective
+MAX_SIDES, MAX_WIDTHS = 80, 20  # in a row of cells: lines down; widths that are tried, the most frequent ones
 MAX_STROKES = 4  # in one cell, that look like sides of cells
 
 
@@ -141,7 +142,7 @@ def find_cells(mask, darkness, across, down, pen, gap=2, corner=0):
             if height < max(MIN_CELL, 3 * pen) or common < 0.7 * max(upper.length, lower.length):
                 continue
             sides = [side for side in down if _connects(side, upper, lower, corner)]
-            if len(sides) < 2:
+            if not 2 <= len(sides) <= MAX_SIDES:
                 continue
             sides = [side for side in sides if level_down(side) <= MUCH_DARKER * max(level(upper), level(lower))]
             cells = _cells_between(mask, upper, lower, _alike(sides), gap, corner)
@@ -237,7 +238,8 @@ def equal_cells(places, pairs, closed=None):
     there may be a cell where one side was not found; None: there is none.
     """
     widths, found = np.array([places[j] - places[i] for i, j in pairs]), []
-    for width in np.unique(widths.round())[::-1]:
+    usual, number = np.unique(widths.round(), return_counts=True)
+    for width in np.sort(usual[np.argsort(-number, kind="stable")[:MAX_WIDTHS]])[::-1]:
         off = np.abs(widths - width) / (2 + WIDTH_TOLERANCE * width)
         fits = [(*pairs[index], off[index]) for index in np.flatnonzero(off <= 1)]
         score, cells = _side_by_side(len(places), fits)
@@ -451,10 +453,11 @@ def cell_of(rows, y, x):
     owner, count = np.zeros(len(y), int), 0
     for row in rows:
         below = 0 if row.upper.thickness else 0.1 * _height(row)  # writing may cross a line with ticks
-        inside = (y > row.upper.at(x)) & (y < row.lower.at(x) + below)
+        inside = np.flatnonzero((y > row.upper.at(x)) & (y < row.lower.at(x) + below))
+        x_inside, y_inside = x[inside], y[inside]
         for left, right in row.sides:
             count += 1
-            owner[inside & (x > left.at(y)) & (x < right.at(y))] = count
+            owner[inside[(x_inside > left.at(y_inside)) & (x_inside < right.at(y_inside))]] = count
     return owner
 
 
