@@ -133,7 +133,7 @@ def find_cells(mask, darkness, across, down, pen, gap=2, corner=0):
     gap: pixels between the dashes of a line. corner: radius of round corners, as a share of a side.
     """
     longest, rows = max((line.length for line in across), default=0), []
-    across = [line for line in across if line.length > 0.2 * longest]
+    across = [line for line in across if line.length > 0.2 * longest and down]
     level = cache(lambda line: darkness_along(darkness, line))
     level_down = cache(lambda side: darkness_along(darkness.T, side))
     for index, lower in enumerate(across):
@@ -141,7 +141,7 @@ def find_cells(mask, darkness, across, down, pen, gap=2, corner=0):
             common, height = min(upper.stop, lower.stop) - max(upper.start, lower.start), lower.middle - upper.middle
             if height < max(MIN_CELL, 3 * pen) or common < 0.7 * max(upper.length, lower.length):
                 continue
-            sides = [side for side in down if _connects(side, upper, lower, corner)]
+            sides = _connecting(down, upper, lower, corner)
             if not 2 <= len(sides) <= MAX_SIDES:
                 continue
             sides = [side for side in sides if level_down(side) <= MUCH_DARKER * max(level(upper), level(lower))]
@@ -158,12 +158,14 @@ def find_cells(mask, darkness, across, down, pen, gap=2, corner=0):
     return rows
 
 
-def _connects(side, upper, lower, corner):
-    """Whether a Line down goes from one Line across to another, except in round corners."""
-    x = side.at((upper.middle + lower.middle) / 2)
+def _connecting(down, upper, lower, corner):
+    """Of Lines down, those that go from one Line across to another, except in round corners."""
+    start, stop, offset, slope, _ = np.array(down).T
+    x = offset + slope * (upper.middle + lower.middle) / 2
     near = 1 + max(upper.thickness, lower.thickness) / 2 + (0.05 + corner) * (lower.middle - upper.middle)
-    between = min(upper.start, lower.start) - near < x < max(upper.stop, lower.stop) + near
-    return between and side.start <= upper.at(x) + near and side.stop >= lower.at(x) - near
+    between = (min(upper.start, lower.start) - near < x) & (x < max(upper.stop, lower.stop) + near)
+    connects = between & (start <= upper.at(x) + near) & (stop >= lower.at(x) - near)
+    return [down[index] for index in np.flatnonzero(connects)]
 
 
 def find_faint_sides(darkness, upper, lower, known):
