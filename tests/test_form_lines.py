@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from digits.reading import reader
 from digits.reading.form_lines import erase, find_form
 from digits.reading.segmentation import segment
 from extras.drawing import on_paper, write
-from extras.form_fields import CELL_WIDTH, MARGIN, STYLES, field
+from extras.form_fields import CELL_HEIGHT, CELL_WIDTH, MARGIN, STYLES, field, filled
 
 
 def erased(ink):
@@ -35,6 +36,29 @@ def test_an_empty_cell_gives_nothing_and_a_cell_one_digit():
     cells = [(one.box[0] + one.box[2] / 2 - MARGIN) // CELL_WIDTH for one in candidates]
     assert cells == [0, 2, 5]
     assert [(one.start, one.stop) for one in candidates] == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_colours_light_and_perspective(shipped):
+    rng = np.random.default_rng(3)
+    red = filled("40913", rng, "comb", printed=(210, 60, 60))
+    assert reader.read(red, shipped).number == "40913"
+    height, width = red.shape[:2]
+    corners = 0, 0, 4, height, width, height - 6, width - 8, 4
+    turned = (
+        Image.fromarray(filled("28657", rng, "comb"))
+        .resize((3 * width, 3 * height))
+        .transform(
+            (3 * width, 3 * height), Image.Transform.QUAD, [3 * one for one in corners], Image.Resampling.BICUBIC
+        )
+    )
+    shadow = np.where(np.arange(3 * width) > 1.4 * width, 0.6, 0.95)[:, None]
+    assert reader.read((np.asarray(turned) * shadow).astype(np.uint8), shipped).number == "28657"
+    digits, _ = field("7301", rng, "boxes")
+    tinted = np.full((*digits.shape, 3), (255, 220, 180), np.uint8)
+    for left in range(MARGIN, digits.shape[1] - MARGIN, CELL_WIDTH + 10):
+        tinted[MARGIN : MARGIN + CELL_HEIGHT, left : left + CELL_WIDTH] = 255
+    tinted = (tinted * (1 - digits[..., None])).astype(np.uint8)
+    assert reader.read(tinted, shipped).number == "7301"
 
 
 def test_fields_are_read_from_the_top_and_from_the_left(shipped):
