@@ -12,14 +12,16 @@ from digits.data import handwriting
 from extras.drawing import BLACK, WHITE, on_paper, rasterize
 
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 48, 60, 24  # pixels
+DIGIT = 0.7  # size of a digit, as a share of the width of its cell
+INK = np.array([30, 40, 110], float)  # RGB, of a ballpoint pen
 FINE = 3  # lines are drawn at this many times the resolution, so that their edges are soft
 STYLES = ("comb", "boxes", "round boxes", "dashed", "dotted", "double", "ticks", "base line", "frame", "neighbours")
 
 
-def field(number, rng, style, darkness=1.0, size=0.7):
+def field(number, rng, style, darkness=1.0):
     """Return (ink of the digits, ink of the printed lines) of a field with a cell for each character of a number.
 
-    A blank leaves its cell empty. darkness: of the lines, 0-1. size: of the digits, as a share of a cell's width.
+    A blank leaves its cell empty. darkness: of the lines, 0-1.
     """
     gap = 10 if style in ("boxes", "round boxes", "dashed") else 0
     lefts = MARGIN + (CELL_WIDTH + gap) * np.arange(len(number))
@@ -27,7 +29,7 @@ def field(number, rng, style, darkness=1.0, size=0.7):
     digits = np.zeros(shape, np.float32)
     for left, character in zip(lefts, number, strict=True):
         if character != " ":
-            side = int(size * CELL_WIDTH * rng.uniform(0.9, 1.1))
+            side = int(DIGIT * CELL_WIDTH * rng.uniform(0.9, 1.1))
             ink = rasterize(handwriting.random_trajectory(character, rng), rng, side, rng.uniform(2.5, 4))
             top = MARGIN + (CELL_HEIGHT - side) // 2 + rng.integers(-4, 5)
             x = left + (CELL_WIDTH - side) // 2 + rng.integers(-5, 6)
@@ -39,11 +41,11 @@ def field(number, rng, style, darkness=1.0, size=0.7):
     return digits, darkness * lines
 
 
-def filled(number, rng, style, darkness=1.0, paper=WHITE, printed=BLACK, ink=(30, 40, 110)):
-    """The picture, uint8 height×width×3, of a field(): printed lines and ink, each of its RGB colour."""
+def filled(number, rng, style, darkness=1.0, paper=WHITE, printed=BLACK):
+    """The picture, uint8 height×width×3, of a field(); paper, printed: RGB colours of the paper and the lines."""
     digits, lines = field(number, rng, style, darkness)
     picture = on_paper(lines, paper, printed, rng)
-    return np.rint(picture + digits[..., None] * (np.array(ink, float) - picture)).astype(np.uint8)
+    return np.rint(picture + digits[..., None] * (INK - picture)).astype(np.uint8)
 
 
 def _print(page, lefts, style):

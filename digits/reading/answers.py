@@ -44,7 +44,7 @@ def csv_header(classes):
     return ["path", "prediction", "confidence", *probabilities, "is_digit", "digit_score", "number", "review", "error"]
 
 
-def csv_row(name, reading, min_confidence=0.0, digits=None):
+def csv_row(name, reading, min_confidence, digits):
     """The cells under csv_header() for a picture that was read."""
     row = [name, reading.prediction, reading.confidence, *reading.probabilities.values(), reading.is_digit]
     return [*row, reading.digit_score, reading.number, needs_review(reading, min_confidence, digits), ""]

@@ -85,8 +85,7 @@ def find_sheet(small):
     far = distance > threshold
     if far.mean() < 0.15:
         return None
-    parts, _ = ndimage.label(far)
-    largest = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+    largest = _largest_part(far)
     filled = ndimage.binary_fill_holes(largest)
     area = filled.sum()
     rectangular = area > 0.82 * largest[bounding_window(largest, margin=0)].size
@@ -98,6 +97,12 @@ def find_sheet(small):
     sharp = np.percentile(step[boundary], 20) > 0.5 * threshold
     written_on = np.abs(small[inner] - np.median(small[inner], axis=0)).max() > 2 * MIN_CONTRAST
     return inner if written_on and sharp else None
+
+
+def _largest_part(mask):
+    """The largest connected part of a mask, bool h×w, in which something is true."""
+    parts, _ = ndimage.label(mask)
+    return parts == 1 + np.bincount(parts.ravel())[1:].argmax()
 
 
 def estimate_background(small, sheet=None):
@@ -131,10 +136,9 @@ def estimate_background(small, sheet=None):
 
 def _is_patch(far):
     """Whether the largest part of a mask, bool h×w, is a filled rectangle, such as the white cell of a tinted form."""
-    parts, count = ndimage.label(far)
-    if not count:
+    if not far.any():
         return False
-    largest = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+    largest = _largest_part(far)
     box = ndimage.binary_fill_holes(largest)[bounding_window(largest, margin=0)]
     return box.mean() > 0.85 and min(box.shape) > 0.45 * max(box.shape)
 

@@ -46,6 +46,10 @@ class Row(NamedTuple):
     lower: Line
     sides: list  # (left, right) of each cell, Lines down
 
+    @property
+    def height(self):
+        return self.lower.middle - self.upper.middle
+
 
 class Form(NamedTuple):
     """What is printed in a picture."""
@@ -76,13 +80,11 @@ def find_form(mask, darkness):
     long = [line for line in across if line.length > 4 * LONG * pen]
     rows += [row for line in long if (row := find_ticks(mask, line, long, rows, pen))]
     form = _form_of(mask, _without_overlap(rows))
-    frames = [one for one in cells if _is_frame(one) and not any(_height(one) < _height(row) for row in form.rows)]
-    for frame in sorted(frames, key=_height):  # of two, the outer one later
+    frames = [one for one in cells if _is_frame(one) and not any(one.height < row.height for row in form.rows)]
+    for frame in sorted(frames, key=lambda frame: frame.height):  # of two, the outer one later
         more = _form_of(mask, [frame])
-        straight = all(
-            is_straight(*one) for one in [(mask, line) for line in more.across] + [(mask.T, line) for line in more.down]
-        )
-        if straight and (_is_wide(frame) or holds_writing(erase(mask, form, darkness), frame)):
+        straight = [is_straight(mask, line) for line in more.across] + [is_straight(mask.T, side) for side in more.down]
+        if all(straight) and (_is_wide(frame) or holds_writing(erase(mask, form, darkness), frame)):
             form = Form(form.across + more.across, form.down + more.down, form.rows)
     return add_long_lines(mask, darkness, form, across, down, pen)
 
@@ -92,17 +94,13 @@ def erase(mask, form, darkness):
     return erase_lines(mask, darkness, form.across, form.down)
 
 
-def _height(row):
-    return row.lower.middle - row.upper.middle
-
-
 def _is_row(row):
     return len(row.sides) > 1
 
 
 def _is_frame(row):
     """Whether a Row is one cell whose sides are where its Lines across end."""
-    (left, right), near = row.sides[0], 4 + max(row.upper.thickness, row.lower.thickness) + CORNER * _height(row)
+    (left, right), near = row.sides[0], 4 + max(row.upper.thickness, row.lower.thickness) + CORNER * row.height
     ends = [(line.start - left.at(line.middle), line.stop - right.at(line.middle)) for line in (row.upper, row.lower)]
     return len(row.sides) == 1 and np.abs(ends).max() <= near
 
@@ -110,7 +108,7 @@ def _is_frame(row):
 def _is_wide(frame):
     """Whether a frame cannot be a 0."""
     left, right = frame.sides[0]
-    return right.middle - left.middle > MAX_ASPECT * _height(frame)
+    return right.middle - left.middle > MAX_ASPECT * frame.height
 
 
 def _form_of(mask, rows):
@@ -124,7 +122,7 @@ def _form_of(mask, rows):
 def _for_digits(row):
     """Whether the cells of a Row are not too wide for one digit each."""
     widths = [right.at(row.lower.middle) - left.at(row.lower.middle) for left, right in row.sides]
-    return np.median(widths) < MAX_ASPECT * _height(row)
+    return np.median(widths) < MAX_ASPECT * row.height
 
 
 def find_cells(mask, darkness, across, down, pen, gap=2, corner=0):
@@ -305,13 +303,13 @@ def _side_at(mask, place, sides, places, gap):
 def _without_overlap(rows):
     """Of Rows that overlap, those of more cells, then those of lower cells; from the top, and from the left."""
     kept, boxes = [], []
-    for row in sorted(rows, key=lambda row: (-len(row.sides), _height(row))):
+    for row in sorted(rows, key=lambda row: (-len(row.sides), row.height)):
         box = np.array([row.upper.middle, row.sides[0][0].middle, row.lower.middle, row.sides[-1][1].middle])
         if all((np.minimum(box[2:], one[2:]) - np.maximum(box[:2], one[:2])).min() < 2 for one in boxes):
             kept.append(row)
             boxes.append(box)
     kept.sort(key=lambda row: row.lower.middle)
-    steps = [one.lower.middle - other.lower.middle > 0.5 * _height(one) for other, one in pairwise(kept)]
+    steps = [one.lower.middle - other.lower.middle > 0.5 * one.height for other, one in pairwise(kept)]
     order = np.cumsum([0, *steps])  # fields side by side are in one line
     left = [row.sides[0][0].middle for row in kept]
     return [kept[index] for index in sorted(range(len(kept)), key=lambda index: (order[index], left[index]))]
@@ -333,9 +331,9 @@ def find_ticks(mask, line, across, rows, pen):
     parts, count = ndimage.label(heights >= max(3, pen))
     if count < 3:
         return None
-    columns = [part for (part,) in ndimage.find_objects(parts)]
-    place = np.array([x[0] + (part.start + part.stop - 1) / 2 for part in columns])
-    width, height = np.array([(part.stop - part.start, heights[part].max()) for part in columns], float).T
+    risen = [part for (part,) in ndimage.find_objects(parts)]
+    place = np.array([x[0] + (part.start + part.stop - 1) / 2 for part in risen])
+    width, height = np.array([(part.stop - part.start, heights[part].max()) for part in risen], float).T
     best, most = None, 0
     for tall in np.unique(height[height < base.min()]):  # higher ones are sides of cells that the picture cuts
         same = (np.abs(height - tall) <= 1 + 0.06 * tall) & (width <= 1.5 * line.thickness + 2)
@@ -380,7 +378,7 @@ def holds_writing(rest, frame):
     """Whether there is writing inside a frame, a Row of one cell; rest: bool H×W, the ink without other lines."""
     (left, right), (upper, lower) = frame.sides[0], frame[:2]
     margin = 2 + max(line.thickness for line in (left, right, upper, lower)) / 2
-    y, x = np.indices((int(_height(frame)) + 1, int(right.middle - left.middle) + 1))
+    y, x = np.indices((int(frame.height) + 1, int(right.middle - left.middle) + 1))
     y, x = y + max(0, int(upper.middle)), x + max(0, int(left.middle))
     window = rest[y[0, 0] : y[0, 0] + len(y), x[0, 0] : x[0, 0] + y.shape[1]]
     inside = (np.abs(2 * y - upper.at(x) - lower.at(x)) < lower.at(x) - upper.at(x) - 2 * margin) & (
@@ -454,7 +452,7 @@ def cell_of(rows, y, x):
     """The number of the cell in which each pixel at y, x lies, int n: from 1, Rows from the top; 0 outside of cells."""
     owner, count = np.zeros(len(y), int), 0
     for row in rows:
-        below = 0 if row.upper.thickness else 0.1 * _height(row)  # writing may cross a line with ticks
+        below = 0 if row.upper.thickness else 0.1 * row.height  # writing may cross a line with ticks
         inside = np.flatnonzero((y > row.upper.at(x)) & (y < row.lower.at(x) + below))
         x_inside, y_inside = x[inside], y[inside]
         for left, right in row.sides:

@@ -71,9 +71,8 @@ def read(picture, model, box=None, digits=None):
     if digits is not None and not (isinstance(digits, int) and digits > 0):
         raise UsageError(f"digits: {digits!r} is not a number of digits, such as 5; None: not known")
     whole = isinstance(model, (str, Path)) and not describe(model).segment
-    segmented = segment(
-        picture, box, whole=whole, digits=digits
-    )  # first, so that a bad picture is known before TensorFlow is loaded
+    # Segmented first, so that a bad picture is known before TensorFlow is loaded.
+    segmented = segment(picture, box, whole=whole, digits=digits)
     return classify([segmented], model)[0]
 
 

@@ -237,7 +237,7 @@ def find_pieces_in_cells(mask, rows):
     owner[(inside.sum(1) < 0.4 * total)[part]] = 0  # written elsewhere
     cells = np.zeros(mask.shape, np.int32)
     cells[y, x] = owner
-    tall = 0.5 * np.median([row.lower.middle - row.upper.middle for row in rows])
+    tall = 0.5 * np.median([row.height for row in rows])
     if not owner.any() and any(window[0].stop - window[0].start > tall for window in ndimage.find_objects(labels)):
         return None
     return _pieces_of_cells(cells, rows)
@@ -248,15 +248,15 @@ def _pieces_of_cells(cells, rows):
     pieces, boxes, lines = np.zeros_like(cells), [], []
     windows = enumerate(ndimage.find_objects(cells, max_label=sum(len(row.sides) for row in rows)), 1)
     for row in rows:
-        height, line = row.lower.middle - row.upper.middle, []
+        line = []
         for number, window in islice(windows, len(row.sides)):
             if window is None:
                 continue
             parts, _ = ndimage.label(cells[window] == number, CONNECTED)
             extent = np.array([max(side.stop - side.start for side in part) for part in ndimage.find_objects(parts)])
             area = np.bincount(parts.ravel())[1:]
-            kept = np.append(False, (extent > MIN_PART * height) & (area > 0.05 * area.max()))[parts]
-            if extent.max() > MIN_DIGIT * height:
+            kept = np.append(False, (extent > MIN_PART * row.height) & (area > 0.05 * area.max()))[parts]
+            if extent.max() > MIN_DIGIT * row.height:
                 line.append(len(boxes))
                 y, x = np.nonzero(kept)
                 pieces[window][kept] = len(boxes) + 1

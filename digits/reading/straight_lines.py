@@ -174,17 +174,18 @@ def touched_along(mask, line):
 
 def darkness_along(darkness, line):
     """How dark most of a Line is; darkness: float H×W."""
-    x = np.arange(line.start, line.stop).clip(0, darkness.shape[1] - 1)
-    y = np.rint(line.at(x)).astype(int) + np.arange(-1, 2)[:, None]
-    return float(np.median(darkness[y.clip(0, len(darkness) - 1), x].max(0)))
+    return float(np.median(_around(darkness, line, np.arange(line.start, line.stop), 1)[0].max(0)))
 
 
-def _around(mask, line, x, reach):
-    """Return (mask up to `reach` pixels above and below a Line, bool (2·reach + 1)×n; its rows, int n) at columns x."""
+def _around(values, line, x, reach):
+    """Return (values up to `reach` pixels above and below a Line, (2·reach + 1)×n; its rows, int n) at columns x.
+
+    values: bool or float H×W, taken as 0 outside of the picture.
+    """
     y = np.rint(line.at(x)).astype(int)
     rows = y + np.arange(-reach, reach + 1)[:, None]
-    inside = (rows >= 0) & (rows < len(mask)) & (x >= 0) & (x < mask.shape[1])
-    return mask[rows.clip(0, len(mask) - 1), x.clip(0, mask.shape[1] - 1)] & inside, y
+    inside = (rows >= 0) & (rows < len(values)) & (x >= 0) & (x < values.shape[1])
+    return np.where(inside, values[rows.clip(0, len(values) - 1), x.clip(0, values.shape[1] - 1)], False), y
 
 
 def measured(mask, line):
@@ -239,20 +240,18 @@ def erase_lines(mask, darkness, across, down):
 
     darkness: float H×W, how dark the ink is; on a line, what is much darker than it is a stroke.
     """
-    printed, bands = np.zeros_like(mask), []
-    for axis, (view, ink, dark, lines) in enumerate(
-        ((printed, mask, darkness, across), (printed.T, mask.T, darkness.T, down))
-    ):
-        for line in lines:
-            if line.thickness:
-                band = _band(ink, line)
-                peak = dark[band].max(0)
-                view[band] |= dark[band] <= MUCH_DARKER * np.median(peak[peak > 0.3 * np.median(peak)])
-                bands.append((axis, band))
+    printed = np.zeros_like(mask)
+    bands_across = [_band(mask, line) for line in across if line.thickness]
+    bands_down = [_band(mask.T, line) for line in down if line.thickness]
+    for view, dark, bands in ((printed, darkness, bands_across), (printed.T, darkness.T, bands_down)):
+        for band in bands:
+            peak = dark[band].max(0)
+            view[band] |= dark[band] <= MUCH_DARKER * np.median(peak[peak > 0.3 * np.median(peak)])
     rest = mask & ~printed
     kept = rest.copy()
-    for axis, band in bands:
-        _trace_across(*((rest.T, kept.T) if axis else (rest, kept)), *band)
+    for view, out, bands in ((rest, kept, bands_across), (rest.T, kept.T, bands_down)):
+        for band in bands:
+            _trace_across(view, out, *band)
     return kept & mask
 
 
