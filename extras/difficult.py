@@ -46,6 +46,32 @@ def pencil(n, rng):
     return on_paper(ink * (0.35 + 0.5 * grain), (200, 198, 195), (90, 90, 95), rng)
 
 
+def dithered(n, rng):
+    grey = on_paper(write(n, rng, 220, 200, 110, 8), (225, 225, 225), (60, 60, 60))
+    return np.uint8(255) * np.asarray(Image.fromarray(grey).convert("1"))
+
+
+def chalk(n, rng):
+    """On a board with smears and dust."""
+    ink = write(n, rng, 320, 420, 170, 10)
+    smears = blotches(rng, ink.shape, rows=16, low=0, high=40)
+    board = on_paper(ink, (38, 78, 62), (225, 228, 222)) + (1 - ink[..., None]) * smears[..., None]
+    return np.rint(np.clip(board + rng.normal(0, 14, ink.shape)[..., None], 0, 255)).astype(np.uint8)
+
+
+def varying_pressure(n, rng):
+    """A thin pen, pressed hard and lightly, on 28×28 pixels."""
+    ink = write(n, rng, 280, 280, int(rng.integers(110, 240)), rng.uniform(6, 10))
+    pressure = np.clip(blotches(rng, ink.shape, rows=6, low=0.1, high=1), 0.08, 1)
+    return shrink(on_paper(ink * pressure * rng.uniform(0.3, 1), BLACK, WHITE), 28)
+
+
+def blotches(rng, shape, rows, low, high):
+    """Smooth random values, float32 H×W, from some low to some high ones; rows: how many of them from top to bottom."""
+    values = rng.uniform(low, high, (rows, round(rows * shape[1] / shape[0]))).astype(np.float32)
+    return np.asarray(Image.fromarray(values).resize(shape[::-1], Image.Resampling.BICUBIC))
+
+
 def table_edge(n, rng):
     table = (60, 40, 25)
     turned = Image.fromarray(uneven_light(n, rng)).rotate(rng.uniform(-4, 4), fillcolor=table)
@@ -88,6 +114,9 @@ SINGLE = {
     "shadow": shadow,
     "scan": lambda n, rng: on_paper(write(n, rng, 500, 500, 100, 4), (250, 250, 248), (50, 50, 60), rng),
     "pencil": pencil,
+    "dithered": dithered,
+    "chalk": chalk,
+    "varying pressure": varying_pressure,
     "colours": lambda n, rng: on_paper(write(n, rng, 300, 300, 170, 15), *rng.choice(COLOURS), rng),
     "ruled": lambda n, rng: on_paper(rule(write(n, rng, 480, 480, 150, 8), 60, 30, 2, 0.4)),
     "black rules": lambda n, rng: on_paper(rule(write(n, rng, 300, 300, 110, 8), 130, 40, 3), WHITE, (40, 35, 30), rng),
@@ -139,10 +168,9 @@ def gallery(args):
 
 def measure(args):
     """Print how many pictures of each kind are read correctly."""
-    rng = np.random.default_rng(args.seed)
     right, total = 0, len(KINDS) * args.count
     for kind, make in KINDS.items():
-        hits = 0
+        rng, hits = np.random.default_rng([args.seed, *kind.encode()]), 0
         for index in range(args.count):
             text = "".join(map(str, rng.integers(0, 10, rng.integers(3, 7)))) if kind in NUMBERS else str(index % 10)
             hits += answer(kind, reader.read(make(text, rng), args.model)) == text

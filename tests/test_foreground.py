@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits.reading.foreground import foreground
+from digits.reading.foreground import foreground, without_screen
 from digits.reading.segmentation import segment
 from extras.drawing import on_paper, write
 
@@ -32,3 +32,15 @@ def test_a_small_crop_with_light_from_one_side():
     dark = on_paper(INK, (230, 220, 210), (120, 110, 100), light=np.linspace(1, 0.45, 200))
     crop, ink = (np.array(Image.fromarray(one).resize((64, 64), Image.Resampling.BOX)) for one in (dark, INK))
     assert np.corrcoef(foreground(crop).ravel(), ink.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_screen_of_dots_becomes_grey(scale):
+    grey = on_paper(INK, (225, 225, 225), (60, 60, 60))
+    dots = np.asarray(Image.fromarray(grey).convert("1").convert("RGB")).repeat(scale, 0).repeat(scale, 1)
+    assert np.corrcoef(foreground(dots).ravel(), INK.repeat(scale, 0).repeat(scale, 1).ravel())[0, 1] > 0.9
+
+
+def test_small_dots_of_ink_are_no_screen():
+    text = on_paper(np.tile(INK, (3, 3))[::8, ::8] > 0.5)
+    assert without_screen(text) is text

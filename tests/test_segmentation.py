@@ -77,3 +77,11 @@ def test_what_stands_alone_is_cut_only_if_it_is_wide():
     assert len(segment(on_paper(np.pad(letter, 50)))) == 1
     wide = np.pad(np.hstack([letter, letter[:, 10:]]), 50)
     assert len(segment(on_paper(wide))) > 1
+
+
+def test_the_faint_part_of_a_stroke_belongs_to_it():
+    pressure = np.where(np.arange(200)[:, None] < 100, 1, 0.15)
+    whole, fading = (Image.fromarray(on_paper(ink, (0, 0, 0), (200, 200, 200))) for ink in (INK, INK * pressure))
+    small = [main_digit(np.asarray(one.resize((28, 28), Image.Resampling.BOX))) for one in (whole, fading)]
+    assert small[1].box == small[0].box
+    assert np.corrcoef(*(one.image.ravel() for one in small))[0, 1] > 0.9

@@ -10,6 +10,8 @@ MIN_CONTRAST = 0.1  # between ink and paper, as a share of black on white
 MIN_PAPER_BRIGHTNESS = 0.3  # 0-1; dark ink cannot be seen on darker paper
 THUMBNAIL_SIDE = 120  # pixels; the background is estimated on a copy with about this shorter side
 UNIFORM_LIGHT_SIDE = 40  # pixels; smaller pictures are taken to have paper of one colour
+SCREENS = (1, 0.02), (2, 0.08), (3, 0.08)  # side of the dots, pixels, and the least share of them in a screen
+DOT_CONTRAST = 96  # grey levels
 LINEAR_LIGHT_SIDE = 80  # pixels; the light of smaller pictures may rise towards one side, larger ones may have shadows
 CONNECTED = np.ones((3, 3))  # structure for ndimage.label: diagonal neighbours are connected too
 
@@ -17,6 +19,7 @@ CONNECTED = np.ones((3, 3))  # structure for ndimage.label: diagonal neighbours 
 def foreground(picture):
     """Return how far each pixel of a picture, uint8 H×W×3, is from the paper: float32 H×W, 0-1."""
     height, width = picture.shape[:2]
+    picture = without_screen(picture)
     if all(np.array_equal(picture[..., 0], picture[..., channel]) for channel in (1, 2)):
         picture = picture[..., :1]  # grey: the other channels repeat the first
     if min(height, width) < LINEAR_LIGHT_SIDE:
@@ -43,10 +46,39 @@ def foreground(picture):
     return ink if sheet is None else ink * enlarge(sheet.astype(np.float32))
 
 
+def without_screen(picture):
+    """A picture, uint8 H×W×3, in the greys that it shows as a screen of dots (a dithered scan); others unchanged.
+
+    It is blurred by half the mean distance of the dots.
+    """
+    if min(picture.shape[:2]) < UNIFORM_LIGHT_SIDE:
+        return picture
+    for side, least in SCREENS:
+        share = _share_of_dots(picture[..., 1], side)
+        if np.mean(share > least) > 0.8:
+            sigma = max(1.5, 0.5 * side / np.median(share) ** 0.5)
+            return ndimage.gaussian_filter(picture, (sigma, sigma, 0))
+    return picture
+
+
+def _share_of_dots(level, side):
+    """The share of pixels that are unlike those at a distance of side pixels above, below, left and right.
+
+    level: uint8 H×W. Returns one for each of 4×4 parts of the picture, measured in some 60 rows, to be fast.
+    """
+    height, width = level.shape
+    rows = np.arange(side, height - side, (height // 60) | 1)  # an odd step: the period of many screens is 4 or 8
+    above, level_rows, below = (level[rows + move].astype(np.int16) for move in (-side, 0, side))
+    left, centre, right = (level_rows[:, start : start + width - 2 * side] for start in (0, side, 2 * side))
+    steps = [one - centre for one in (above[:, side:-side], below[:, side:-side], left, right)]
+    dots = (reduce(np.minimum, steps) > DOT_CONTRAST) | (reduce(np.maximum, steps) < -DOT_CONTRAST)
+    return np.array([part.mean() for row in np.array_split(dots, 4) for part in np.array_split(row, 4, axis=1)])
+
+
 def _foreground_of_small(picture):
     """foreground() of a drawing or crop, float32 H×W×channels, 0-1, with uniform or linearly rising light."""
     _, ink, threshold = _paper_colour(picture)
-    if min(ink.shape) < UNIFORM_LIGHT_SIDE:
+    if min(ink.shape) < UNIFORM_LIGHT_SIDE or is_clean(ink):
         return ink
     y, x = np.indices(ink.shape, np.float32)
     terms = np.stack([np.ones_like(x), x, y], -1)
@@ -55,6 +87,11 @@ def _foreground_of_small(picture):
         ink = _distance(picture, terms @ np.linalg.lstsq(terms[paper], picture[paper], rcond=None)[0])
         threshold = otsu_threshold(ink)
     return ink
+
+
+def is_clean(ink):
+    """Whether the paper of a small picture has no noise, so that its faintest strokes can be seen; ink: foreground."""
+    return min(ink.shape) < LINEAR_LIGHT_SIDE and np.count_nonzero(ink) < 0.35 * ink.size
 
 
 def _distance(picture, paper):
@@ -125,7 +162,9 @@ def estimate_background(small, sheet=None):
         return np.broadcast_to(colour, small.shape).astype(np.float32), polarity
     channel = small[..., np.ptp(np.percentile(small, (1, 99), (0, 1)), 0).argmax()]
     found = {sign: detect_strokes(sign * channel) for sign in (-1, 1)}
-    scores = {sign: score / side**0.5 * (1.5 if sign == likely_sign else 1) for sign, (side, _, score) in found.items()}
+    scores = {sign: score / side**0.5 for sign, (side, _, score) in found.items()}
+    if likely_sign:  # far more likely where what stands out from all the paper is as thin as strokes
+        scores[likely_sign] *= 3 if half_width < 0.08 * min(small.shape[:2]) else 1.5
     side, ink, _ = found[max(scores, key=scores.get)]
     around = ndimage.uniform_filter(small, (2 * side + 1, 2 * side + 1, 1))
     polarity = _polarity((small - around)[ink].mean(0) if ink.any() else np.zeros(3))
@@ -152,25 +191,27 @@ def detect_strokes(values):
     """Return (side, mask, score) of what is lighter than its surroundings, float H×W, and narrower than side.
 
     Side is the smallest whose double adds hardly anything. Parts at the edge, such as borders and shadows, count only
-    where there is nothing else. Score, the sum of length / width of the parts, says how much they look like strokes.
+    where there is nothing else. Score, the sum of contrast × length / width of the parts, says how much they look like
+    strokes.
     """
     min_step = max(0.15 * np.ptp(np.percentile(values, (1, 99))), MIN_CONTRAST / 2)
     found, found_area = None, 0
     for share in (0.05, 0.1, 0.2, 0.4):
         side = int(share * min(values.shape)) | 1
-        parts, count = ndimage.label(ndimage.white_tophat(values, (side, side)) > min_step, CONNECTED)
+        contrast = ndimage.white_tophat(values, (side, side))
+        parts, count = ndimage.label(contrast > min_step, CONNECTED)
         index, areas = np.arange(1, count + 1), np.bincount(parts.ravel())[1:]
         at_edge = np.isin(index, edge_pixels(parts))
         inside = areas[~at_edge].sum()
         area = inside if inside > 0.01 * areas.sum() else areas.sum()
         if found and found_area >= 0.7 * area:
             break
-        found, found_area = (side, parts, index, areas, at_edge), area
-    side, parts, index, areas, at_edge = found
+        found, found_area = (side, contrast, parts, index, areas, at_edge), area
+    side, contrast, parts, index, areas, at_edge = found
     depth = ndimage.mean(ndimage.distance_transform_edt(np.pad(parts, 1))[1:-1, 1:-1], parts, index)
     width = np.maximum(1, 4 * depth - 2)
     length = np.maximum(areas / width**2 - 1, 0) * np.where(at_edge, 0.5, 1)
-    return side, parts > 0, float(length.sum())
+    return side, parts > 0, float((length * ndimage.mean(contrast, parts, index)).sum())
 
 
 def edge_pixels(values, margin=1):

@@ -11,10 +11,19 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from digits.reading.foreground import CONNECTED, MIN_CONTRAST, bounding_window, edge_pixels, foreground, otsu_threshold
+from digits.reading.foreground import (
+    CONNECTED,
+    MIN_CONTRAST,
+    bounding_window,
+    edge_pixels,
+    foreground,
+    is_clean,
+    otsu_threshold,
+)
 from digits.reading.form_lines import cell_of, erase, find_form
 from digits.reading.normalization import to_mnist
 
+MIN_CONTRAST_CLEAN = 0.03  # as MIN_CONTRAST, in a small picture without noise
 MAX_PIECES = 150  # the largest are kept; more is a text or a photo
 MAX_JOINED = 3  # neighbouring pieces in one digit
 SPLIT_ASPECT, SPLIT_ASPECT_ALONE = 0.9, 1.2  # width / height above which a piece is split: in a line, alone in it
@@ -74,7 +83,12 @@ def preprocess(picture):
     if not found:
         pieces, boxes = find_pieces(strokes)
         found = pieces, boxes, group_into_lines(boxes, len(strokes))
-    return Steps(ink, strokes, inked & ~unprinted, rows, *found)
+    return Steps(with_even_pressure(ink) if is_clean(ink) else ink, strokes, inked & ~unprinted, rows, *found)
+
+
+def with_even_pressure(ink):
+    """A foreground, float32 H×W, in which faint strokes are as dark as those of a pen that is pressed hard."""
+    return ink / np.maximum(ndimage.maximum_filter(ink, 3), 1e-6)
 
 
 def _without_noise(ink):
@@ -95,7 +109,8 @@ class Levels(NamedTuple):
 
 def find_levels(smooth):
     """Return the Levels of a foreground, float32 H×W: those of ink are for hysteresis (J. Canny, 1986)."""
-    values, step = smooth[smooth >= MIN_CONTRAST], max(1, min(smooth.shape) // 100)
+    clean = is_clean(smooth)
+    values, step = smooth[smooth >= (MIN_CONTRAST_CLEAN if clean else MIN_CONTRAST)], max(1, min(smooth.shape) // 100)
     min_pixels = min(9, smooth.size)  # fewer are no stroke
     if values.size < min_pixels:
         return Levels(1, 1, 1, 1)
@@ -105,9 +120,13 @@ def find_levels(smooth):
     if edge_pixels(inked).any():  # the border of a page may be far darker than the pencil on it
         parts, _ = ndimage.label(inked, CONNECTED)
         inked &= ~np.isin(parts, edge_pixels(parts))
-    values = smooth[inked] if inked.sum() > 0.002 * smooth.size else smooth
+    apart = inked.sum() > 0.002 * smooth.size
+    values = smooth[inked] if apart else smooth
     clear = otsu_threshold(values[values > 0.2 * values.max()])
-    return Levels(0.1 * darkest, max(noise, 0.2 * clear), max(noise, 0.4 * clear), clear)
+    if not apart:  # a border that the digit touches may be darker than the digit
+        clear = min(clear, 0.6 * values.max())
+    share, soft_edge = (0.2, 0.02) if clean else (0.4, 0.1)
+    return Levels(soft_edge * darkest, max(noise, 0.2 * clear), max(noise, share * clear), clear)
 
 
 def connected_strokes(inked, smooth, levels):
