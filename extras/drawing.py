@@ -6,6 +6,7 @@ Ink is float32 height×width, 0-1. A picture is uint8 height×width×3.
 import numpy as np
 
 from digits.data import handwriting, pen
+from digits.reading.foreground import bounding_window
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
@@ -19,7 +20,7 @@ def write(number, rng, height, width, digit_height, pen_width, gap=0.25, corner=
     digits = []
     for digit in number:
         ink = rasterize(handwriting.random_trajectory(digit, rng), rng, digit_height, pen_width)
-        digits.append(ink[:, ink.any(0)][ink.any(1)])
+        digits.append(ink[bounding_window(ink > 0, margin=0)])
     gap = round(gap * digit_height)
     total = sum(ink.shape[1] for ink in digits) + gap * (len(digits) - 1)
     if corner is None:

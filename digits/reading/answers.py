@@ -8,15 +8,17 @@ def as_text(reading, min_confidence=0.0, digits=None):
     digits_only = all(name.isdecimal() for name in reading.probabilities)
     if reading.prediction is None:
         answer = "No digit found" if digits_only else "Nothing found"
-    elif len(reading.digits) > 1:
+    elif len(reading.text) > len(reading.prediction):
         lowest = min(digit.confidence for digit in reading.digits)
         kind = "Number" if digits_only else "Text"
-        answer = f"{kind}: {reading.number}  (lowest confidence {100 * lowest:.1f}%)"
+        answer = f"{kind}: {reading.text}  (lowest confidence {100 * lowest:.1f}%)"
     elif reading.is_digit:
         answer = f"Prediction: {reading.prediction} with {100 * reading.confidence:.2f}% confidence"
     else:
         refused = "Not a digit (looks most like" if digits_only else "None of the classes (looks most like"
         answer = f"{refused} {reading.prediction}, {100 * reading.confidence:.0f}%)"
+    left_out = len(reading.refused)
+    answer += f"  ({left_out} mark{'s' if left_out > 1 else ''} not read)" if left_out else ""
     return answer + ("  (to be reviewed)" if needs_review(reading, min_confidence, digits) else "")
 
 
@@ -33,18 +35,32 @@ def needs_review(reading, min_confidence=0.0, digits=None):
 
 def as_json(reading):
     """A dict that json can write."""
-    keys = ("prediction", "confidence", "probabilities", "is_digit", "digit_score", "number")
+    keys = ("prediction", "confidence", "probabilities", "is_digit", "digit_score", "number", "text")
     of_digit = ("digit", "confidence", "digit_score", "box")
-    digits = [{key: getattr(digit, key) for key in of_digit} for digit in reading.digits]
-    return {key: getattr(reading, key) for key in keys} | {"digits": digits}
+    marks = {
+        name: [{key: getattr(mark, key) for key in of_digit} for mark in getattr(reading, name)]
+        for name in ("digits", "refused")
+    }
+    return {key: getattr(reading, key) for key in keys} | marks
 
 
 def csv_header(classes):
     probabilities = [f"probability_{name}" for name in classes]
-    return ["path", "prediction", "confidence", *probabilities, "is_digit", "digit_score", "number", "review", "error"]
+    return [
+        "path",
+        "prediction",
+        "confidence",
+        *probabilities,
+        "is_digit",
+        "digit_score",
+        "number",
+        "text",
+        "review",
+        "error",
+    ]
 
 
 def csv_row(name, reading, min_confidence, digits):
     """The cells under csv_header() for a picture that was read."""
     row = [name, reading.prediction, reading.confidence, *reading.probabilities.values(), reading.is_digit]
-    return [*row, reading.digit_score, reading.number, needs_review(reading, min_confidence, digits), ""]
+    return [*row, reading.digit_score, reading.number, reading.text, needs_review(reading, min_confidence, digits), ""]

@@ -45,8 +45,9 @@ class Reading(NamedTuple):
     is_digit: bool  # whether digit_score reaches the model's threshold
     digit_score: float  # 0-1, how surely this is a digit at all; 0.0 if no ink was found
     number: str  # all digits in the order in which they are read, lines joined by "_"
+    text: str  # the number with its signs, such as "43.65"
     digits: list  # of ReadDigit, in the same order
-    refused: list  # of ReadDigit: marks in line with digits that are non-digits
+    refused: list  # of ReadDigit: marks in line with digits that are neither digits nor signs
     image: np.ndarray | None  # uint8 28×28×1, what the network saw: 0 background, 255 ink
     box: tuple | None  # x, y, width, height of the digit in the upright picture, in its pixels
 
@@ -125,20 +126,23 @@ def _reading(picture, probabilities, classes, threshold):
     """The Reading of a Segmented picture; probabilities: N×classes, of its candidates."""
     candidates, (left, top, width, height), count = picture
     if not candidates:
-        return Reading(None, 0.0, dict.fromkeys(classes, 0.0), False, 0.0, "", [], [], None, None)
+        return Reading(None, 0.0, dict.fromkeys(classes, 0.0), False, 0.0, "", "", [], [], None, None)
     scores = digit_score(probabilities)
-    quality = probabilities.max(1) * scores
-    writing = [list(line) for _, line in groupby(range(len(candidates)), lambda index: candidates[index].line)]
-    for words in (False, True):
-        chosen = [_read_line(candidates, quality, scores, line, threshold, count, words) for line in writing]
-        if count is None or any(is_digit for line in chosen for _, is_digit in line):
-            break
     marks = []  # (ReadDigit, whether it is a digit, whether it is complete)
-    for index, is_digit in chain(*chosen):
+    for index, is_digit in _choose(candidates, probabilities.max(1) * scores, scores, threshold, count):
         mark = _read_digit(candidates[index], probabilities[index], scores[index], classes)
         marks.append((mark, is_digit, candidates[index].complete))
     digits = [mark for mark, is_digit, _ in marks if is_digit]
-    lines = {mark.line: [digit.digit for digit in digits if digit.line == mark.line] for mark in digits}
+    lines = list(dict.fromkeys(digit.line for digit in digits))
+    refused = [mark for mark, is_digit, _ in marks if not is_digit and mark.line in lines]
+    signs, knows_signs = [], all(name.isdecimal() for name in classes)
+    for index, candidate in enumerate(candidates):
+        if candidate.sign is not None and candidate.line in lines:
+            mark = _read_digit(candidate, probabilities[index], scores[index], classes)
+            if candidate.sign and knows_signs:
+                signs.append(mark._replace(digit=candidate.sign))
+            else:
+                refused.append(mark)
     tallest = max(mark.box[3] for mark, _, _ in marks)
 
     def rank(one):  # the most central digit first; one that is clipped, small or no digit if there is nothing else
@@ -155,12 +159,29 @@ def _reading(picture, probabilities, classes, threshold):
         probabilities=main.probabilities,
         is_digit=is_digit,
         digit_score=main.digit_score,
-        number="_".join(map(separator.join, lines.values())),
+        number=_text(digits, lines, separator),
+        text=_text(sorted(digits + signs, key=lambda mark: mark.box[0] + mark.box[2] / 2), lines, separator),
         digits=digits,
-        refused=[mark for mark, is_digit, _ in marks if not is_digit and mark.line in lines],
+        refused=refused,
         image=main.image,
         box=main.box,
     )
+
+
+def _choose(candidates, quality, scores, threshold, count):
+    """(index, whether it is a digit) of the candidates that read all lines best, in order."""
+    may_be_digits = [index for index, candidate in enumerate(candidates) if candidate.sign is None]
+    writing = [list(line) for _, line in groupby(may_be_digits, lambda index: candidates[index].line)]
+    for words in (False, True):
+        chosen = [_read_line(candidates, quality, scores, line, threshold, count, words) for line in writing]
+        if count is None or any(is_digit for line in chosen for _, is_digit in line):
+            break
+    return list(chain(*chosen))
+
+
+def _text(marks, lines, separator):
+    """The digits and signs of ReadDigits, in this order; lines are joined by "_"."""
+    return "_".join(separator.join(mark.digit for mark in marks if mark.line == line) for line in lines)
 
 
 def _read_digit(candidate, probabilities, score, classes):

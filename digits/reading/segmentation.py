@@ -5,7 +5,7 @@ neighbouring pieces may be one digit: each such reading is a candidate, and the 
 a form it is simpler: what is written in a cell is one digit.
 """
 
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,10 +21,12 @@ from digits.reading.foreground import (
     otsu_threshold,
 )
 from digits.reading.form_lines import cell_of, erase, find_form
-from digits.reading.normalization import to_mnist
+from digits.reading.normalization import pen_width, to_mnist
+from digits.reading.signs import find_marks, is_beside
 
 MIN_CONTRAST_CLEAN = 0.03  # as MIN_CONTRAST, in a small picture without noise
 MAX_PIECES = 150  # the largest are kept; more is a text or a photo
+MAX_SPECKS = 50  # the largest; some may be points
 MAX_JOINED = 3  # neighbouring pieces in one digit
 SPLIT_ASPECT, SPLIT_ASPECT_ALONE = 0.9, 1.2  # width / height above which a piece is split: in a line, alone in it
 CUT_OFF = 0.6  # height, as a share of the highest piece, of a line that is read though the picture cuts it off
@@ -32,7 +34,10 @@ MAX_CUTS = 12  # through one piece
 MAX_CROSSED = 0.4  # ink that a cut may cross, as a share of the piece's height
 DIAGONAL_COST = 0.1  # of a diagonal step in a cut, in pixels of crossed ink
 CUT_PRIOR = 0.5  # prior probability of a cut through connected ink; half of it counts for each side
-JOIN_PRIOR = 0.2  # prior probability that two pieces side by side are one digit
+JOIN_PRIOR = 0.2  # prior probability that two pieces side by side are one digit; smaller over a wide gap
+NARROW_GAP, WIDE_GAP = 0.12, 0.35  # share of the highest piece's height; over wider gaps nothing is joined
+STACKED_PRIOR = 0.05  # prior probability that of two pieces, one above the other, each is a digit
+STACKED_GAP = 0.15  # largest gap between them, as a share of their height together, if they stand alone
 MAX_OVERHANG = 0.25  # share of connected ink in a second cell; more is the digit of that cell, and is cut off
 MIN_IN_CELLS = 0.55  # share of ink in cells, not between them, nor over several rows, if cells are for digits
 MIN_PART, MIN_DIGIT = 0.15, 0.25  # extent of connected ink and of all of a digit, as a share of the height of its cell
@@ -48,6 +53,7 @@ class Candidate(NamedTuple):
     stop: int = 1  # index after its last fragment; a fragment is a piece or a part of a split one
     complete: bool = True  # not clipped by the edge of the picture
     prior: float = 1.0  # prior probability, 0-1, of these cuts and joins
+    sign: str | None = None  # of ink that is no digit by its size and place: "." "," ":" "-", or "" if it is unknown
 
 
 class Steps(NamedTuple):
@@ -60,13 +66,15 @@ class Steps(NamedTuple):
     pieces: np.ndarray  # int32, number of the piece from 1, 0 for background
     boxes: np.ndarray  # int n×4: top, left, bottom, right of each piece
     lines: list  # lines of writing from the top: lists of indices of boxes, from the left
+    marks: list  # of signs.Mark: what is in the lines and no digit
 
 
 def segment(picture):
     """Return the Candidates in a picture, uint8 H×W×3, line by line, each from the left; [] where there is no ink."""
     steps = preprocess(picture)
     candidates_of = _cell_candidates if steps.rows else _line_candidates
-    return [candidate for number, line in enumerate(steps.lines) for candidate in candidates_of(steps, line, number)]
+    digits = [candidate for number, line in enumerate(steps.lines) for candidate in candidates_of(steps, line, number)]
+    return digits + [_mark_candidate(steps, mark) for mark in steps.marks]
 
 
 def preprocess(picture):
@@ -81,8 +89,8 @@ def preprocess(picture):
     found = find_pieces_in_cells(strokes, form.rows) if form.rows else None
     rows = form.rows if found else []
     if not found:
-        pieces, boxes = find_pieces(strokes)
-        found = pieces, boxes, group_into_lines(boxes, len(strokes))
+        pieces, boxes, specks = find_pieces(strokes)
+        found = pieces, boxes, *find_lines_and_marks(pieces, boxes, specks, inked & ~unprinted)
     return Steps(with_even_pressure(ink) if is_clean(ink) else ink, strokes, inked & ~unprinted, rows, *found)
 
 
@@ -140,20 +148,28 @@ def connected_strokes(inked, smooth, levels):
 
 
 def find_pieces(mask):
-    """Return Steps.pieces and Steps.boxes of a mask, bool H×W, without specks, picture borders and frames."""
+    """Return (Steps.pieces, Steps.boxes, how many of the last are specks) of a mask, bool H×W.
+
+    Picture borders and frames are left out. Specks are too small for digits.
+    """
     window, labels = bounding_window(mask), np.zeros(mask.shape, np.int32)
     labels[window], count = ndimage.label(mask[window], CONNECTED)
     if not count:
-        return labels, np.zeros((0, 4), int)
+        return labels, np.zeros((0, 4), int), 0
     area = np.bincount(labels[mask])[1:].astype(float)
     boxes = _bounding_boxes(labels, window)
     keep = ~_borders_and_frames(labels, boxes, area)
     keep |= not keep.any()
     extent = (boxes[:, 2:] - boxes[:, :2]).max(1)
+    specks = keep & (extent > 0.02 * extent[keep].max())
     keep &= (area > 0.02 * area[keep].max()) & (extent > 0.08 * extent[keep].max())
     keep[np.argsort(np.where(keep, -area, 0), kind="stable")[MAX_PIECES:]] = False
-    labels[window] = np.take(np.append(0, _join_strokes(boxes, keep)).astype(np.int32), labels[window])
-    return labels, _bounding_boxes(labels, window)
+    specks &= ~keep
+    specks[np.argsort(np.where(specks, -area, 0), kind="stable")[MAX_SPECKS:]] = False
+    owner = _join_strokes(boxes, keep)
+    owner[specks] = owner.max() + 1 + np.arange(specks.sum())
+    labels[window] = np.take(np.append(0, owner).astype(np.int32), labels[window])
+    return labels, _bounding_boxes(labels, window), specks.sum()
 
 
 def _bounding_boxes(labels, window):
@@ -198,7 +214,12 @@ def _join_strokes(boxes, keep):
         bar = (low <= 0.6 * tall) & np.where(lower, (width > 1.5 * height)[:, None], width > 1.5 * height)
         within = (across >= 0.5 * narrow) & (along >= 0.5 * low)
         above = (across >= 0.4 * narrow) & (-along <= np.where(bar, 0.25, 0.08) * tall)
-        beside = (along >= 0.8 * low) & (-across <= 0.06 * tall) & (low <= 0.6 * tall)
+        middle = np.where(lower, (top + bottom)[:, None] / 2 - top, (top + bottom) / 2 - top[:, None]) / tall
+        before = np.where(lower, (left + right)[:, None] < 2 * left, left + right < 2 * left[:, None])
+        low_dot = (low <= 0.25 * tall) & (narrow <= 0.25 * tall) & (middle > 0.78)
+        dash = bar & (middle > 0.25) & (middle < 0.78) & before
+        near = np.where(low_dot | dash, 0.025, 0.06) * tall
+        beside = (along >= 0.8 * low) & (-across <= near) & (low <= 0.6 * tall)
         below_top = np.where(lower, bottom[:, None] - top, bottom - top[:, None]) / tall
         hovering = bar & (-across <= 0.2 * tall) & (below_top >= -0.25) & (below_top <= 0.3)  # as the bar of a 5 does
         fits = (within | above | beside | hovering) & ~np.eye(len(alive), dtype=bool)
@@ -232,6 +253,19 @@ def group_into_lines(boxes, picture_height):
     lines = [[p for p in line if height[p] > 0.35 * np.percentile(height[line], 75)] for line in lines]
     lines = [sorted(line, key=lambda p: boxes[p, 1] + boxes[p, 3]) for line in lines]
     return sorted(lines, key=lambda line: np.mean(boxes[line][:, [0, 2]]))
+
+
+def find_lines_and_marks(pieces, boxes, specks, printed):
+    """Return Steps.lines and Steps.marks for Steps.pieces and Steps.boxes; specks: how many of the last are such."""
+    lines, height = group_into_lines(boxes[: len(boxes) - specks], len(pieces)), boxes[:, 2] - boxes[:, 0]
+    lines = [line for line in lines if len(line) > 1 or not any(is_beside(boxes, line[0], other) for other in lines)]
+    if len(boxes) < 2 or not lines:
+        return lines, []
+    tallest = max((piece for line in lines for piece in line), key=height.__getitem__)
+    top, left, bottom, right = boxes[tallest]
+    marks = find_marks(pieces, boxes, lines, pen_width(pieces[top:bottom, left:right] == tallest + 1), printed)
+    taken = {piece for mark in marks for piece in mark.pieces}
+    return [[piece for piece in line if piece not in taken] for line in lines], marks
 
 
 def find_pieces_in_cells(mask, rows):
@@ -282,7 +316,7 @@ def _pieces_of_cells(cells, rows):
                 top, left = window[0].start, window[1].start
                 boxes.append((top + y.min(), left + x.min(), top + y.max() + 1, left + x.max() + 1))
         lines += [line] if line else []
-    return pieces, np.array(boxes, int).reshape(-1, 4), lines
+    return pieces, np.array(boxes, int).reshape(-1, 4), lines, []
 
 
 def _cell_candidates(steps, line, number):
@@ -291,6 +325,15 @@ def _cell_candidates(steps, line, number):
         top, left, bottom, right = steps.boxes[piece]
         image = _image(steps, steps.pieces[top:bottom, left:right] == piece + 1, top, left)
         yield Candidate(image, (int(left), int(top), int(right - left), int(bottom - top)), number, index, index + 1)
+
+
+def _mark_candidate(steps, mark):
+    """The Candidate of a Mark."""
+    boxes = steps.boxes[list(mark.pieces)]
+    (top, left), (bottom, right) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    mask = np.isin(steps.pieces[top:bottom, left:right], np.add(mark.pieces, 1))
+    box = int(left), int(top), int(right - left), int(bottom - top)
+    return Candidate(_image(steps, mask, top, left), box, mark.line, sign=mark.sign)
 
 
 def _image(steps, mask, top, left):
@@ -310,26 +353,39 @@ def _line_candidates(steps, line, number):
         split = right - left > (SPLIT_ASPECT_ALONE if alone else SPLIT_ASPECT) * (bottom - top)
         fragments += _split(labels, boxes[piece], piece) if split else [(piece, piece + 1, boxes[piece])]
     owner, label, box = map(np.array, zip(*fragments, strict=True))  # owner: the piece of each fragment
-    neighbour = np.pad(owner, 1, constant_values=-1)
+    same = owner[1:] == owner[:-1]
+    stacked = ~same & np.array([_is_stacked(*pair) for pair in pairwise(box)], bool)
+    gaps = (box[1:, 1] - np.maximum.accumulate(box[:-1, 3])) / tall
+    joined = np.where(
+        same | stacked, 1, JOIN_PRIOR ** np.maximum(1, gaps / NARROW_GAP)
+    )  # what it costs to join, and to
+    apart = np.pad(np.select([same, stacked], [CUT_PRIOR, STACKED_PRIOR], 1), 1, constant_values=1)  # part, neighbours
     for start in range(len(fragments)):
         for stop in range(start + 1, len(fragments) + 1):
             (top, left), (bottom, right) = box[start:stop, :2].min(0), box[start:stop, 2:].max(0)
             joins = len(set(owner[start:stop])) - 1
             if stop - start > 1:
-                gap = box[stop - 1, 1] - box[start : stop - 1, 3].max()
-                if joins >= MAX_JOINED or (gap > 0.12 * tall and owner[stop - 1] != owner[stop - 2]):
+                gap = 0 if same[stop - 2] else (box[stop - 1, 1] - box[start : stop - 1, 3].max()) / tall
+                if joins >= MAX_JOINED or gap > (WIDE_GAP if right - left < tall else NARROW_GAP):
                     break
                 if right - left > 1.5 * tall and (joins or (left, right) != tuple(boxes[owner[start], [1, 3]])):
                     continue
-            cuts = int(neighbour[start] == owner[start]) + int(neighbour[stop + 1] == owner[stop - 1])
-            aspect = max(1, (right - left) / (bottom - top))
-            prior = CUT_PRIOR ** (cuts / 2) * JOIN_PRIOR**joins / aspect**6  # few digits are wider than high
+            aspect = max(1, (right - left) / (bottom - top))  # few digits are wider than high
+            prior = joined[start : stop - 1].prod() * (apart[start] * apart[stop]) ** 0.5 / aspect**6
             mask = np.isin(labels[top:bottom, left:right], label[start:stop])
             image = _image(steps, mask, top, left)
             central = top < height / 2 < bottom and left < width / 2 < right  # may touch the edge and be complete
             complete = bool(central or (top > 0 and left > 0 and bottom < height and right < width))
             xywh = int(left), int(top), int(right - left), int(bottom - top)
             yield Candidate(image, xywh, number, start, stop, complete, prior)
+
+
+def _is_stacked(one, other):
+    """Whether of two boxes, top, left, bottom, right, one lies above the other."""
+    across = min(one[3], other[3]) - max(one[1], other[1])
+    along = min(one[2], other[2]) - max(one[0], other[0])
+    narrow, low = min(one[3] - one[1], other[3] - other[1]), min(one[2] - one[0], other[2] - other[0])
+    return across > 0.4 * narrow and along < 0.2 * low
 
 
 def _split(labels, box, piece):

@@ -70,7 +70,9 @@ class Answer(BaseModel):
     is_digit: bool
     digit_score: float
     number: str
+    text: str
     digits: list[Digit]
+    refused: list[Digit]
     review: bool | None = None  # with the number of digits: whether no reading has as many
     image: str | None = None  # the 28×28 grey levels of the main digit, a byte each, row by row, in base64
 

@@ -1,0 +1,157 @@
+"""Marks among the digits of a line -> points, commas, colons, dashes and slashes; or unknown; or dust.
+
+They are told by size, shape and place against the digits beside them; the network knows no signs.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+SMALL = 0.55  # height of a small mark, as a share of that of the digits
+SLASH = 1.1  # of a slash, as a share of that of the digits
+REACH, BELOW = 1.0, 0.5  # how far from a digit, and below the line, a mark belongs to it, in heights of the digits
+DUST, DUST_AT_POINT = 1.3, 0.95  # largest extent of dust, in widths of the pen: anywhere, and where a point would be
+MARGIN = 0.02  # of its height, by which a slash is higher and lower than the digits beside it
+UNKNOWN = ""  # a mark that is too large for dust and no sign
+
+
+class Mark(NamedTuple):
+    """Ink in a line that is no digit."""
+
+    pieces: tuple  # indices; a colon has two
+    line: int  # index
+    sign: str  # "." "," ":" "-" "/" or UNKNOWN
+
+
+class Place(NamedTuple):
+    """Where a small mark is, and how large, in heights of the digits; y is 0 at their top and 1 at the base line."""
+
+    piece: int
+    width: float
+    height: float
+    x: float  # of its centre
+    y: float
+    bottom: float
+    pens: float  # its extent in widths of the pen
+
+
+def find_marks(pieces, boxes, lines, pen, printed):
+    """Return the Marks in lines of writing.
+
+    pieces: int H×W, number of the piece from 1. boxes: int n×4, their top, left, bottom, right. lines: lists of indices
+    of boxes, from the left; what is in none may be a mark, and what is small in one, or a slash. pen: width of the
+    strokes, in pixels. printed: bool H×W, the lines that were erased.
+    """
+    height, centre = boxes[:, 2] - boxes[:, 0], (boxes[:, 1] + boxes[:, 3]) / 2
+    cut_off = (boxes[:, :2] == 0).any(1) | (boxes[:, 2:] == pieces.shape).any(1)
+    left_out = set(np.flatnonzero(~cut_off)).difference(*lines)
+    marks = []
+    for number, line in enumerate(lines):
+        usual = np.median(height[line])
+        slashes = [piece for piece in line if height[piece] > SLASH * usual and _is_slash(pieces, boxes, piece, line)]
+        small = [piece for piece in line if height[piece] < SMALL * usual]
+        digits = [piece for piece in line if piece not in slashes + small]
+        if not digits:
+            continue
+        places = [place for piece in [*small, *left_out] if (place := _place(boxes, piece, digits, pen))]
+        found = [((piece,), "/") for piece in slashes] + _signs_at(places)
+        signs = np.array([centre[group[0]] for group, sign in found if sign])
+        for group, sign in found:
+            if not _is_between_digits(centre[group[0]], sign, centre[digits], signs):
+                sign = UNKNOWN
+            if sign == "." and _is_near(boxes[group[0]], printed):  # what is left of a base line
+                sign = UNKNOWN
+            if sign or group[0] not in line:  # what is unknown in a line may be a digit
+                marks.append(Mark(group, number, sign))
+        left_out -= {piece for mark in marks for piece in mark.pieces}
+    return marks
+
+
+def is_beside(boxes, piece, line):
+    """Whether a piece is so small against a line of digits, and so near to it, that it can only be a mark in it."""
+    top, left, bottom, right = boxes[piece]
+    upper, lower, height = boxes[line, 0].min(), boxes[line, 2].max(), (boxes[line, 2] - boxes[line, 0]).max()
+    gap = np.maximum(boxes[line, 1] - right, left - boxes[line, 3]).min()
+    within = upper < (top + bottom) / 2 < lower + BELOW * height
+    return bottom - top < SMALL * height and within and gap < REACH * height
+
+
+def _place(boxes, piece, digits, pen):
+    """The Place of a piece against the digits, indices of boxes; None if it is not beside them."""
+    top, left, bottom, right = boxes[piece]
+    gap = np.maximum(boxes[digits, 1] - right, left - boxes[digits, 3])
+    nearest = boxes[digits][np.argsort(np.maximum(gap, 0), kind="stable")[:2]]
+    upper, base = nearest[:, 0].mean(), nearest[:, 2].mean()
+    usual = np.median(boxes[digits, 2] - boxes[digits, 0])
+    y, lowest = (np.array([(top + bottom) / 2, bottom]) - upper) / (base - upper)
+    if gap.min() > REACH * usual or not -0.1 < y < 1 + BELOW:
+        return None
+    width, height = (right - left) / usual, (bottom - top) / usual
+    return Place(piece, width, height, (left + right) / 2 / usual, y, lowest, max(width, height) * usual / pen)
+
+
+def _signs_at(places):
+    """The indices of pieces and the sign of each mark; dust is left out."""
+    places = sorted(places, key=lambda place: place.y)
+    found, in_colon = [], set()
+    dots = [place for place in places if max(place.width, place.height) < 0.36 and 0.05 < place.y < 1.05]
+    for index, upper in enumerate(dots):
+        for lower in dots[index + 1 :]:
+            stacked = upper.y + upper.height / 2 < lower.y - lower.height / 2 and abs(lower.x - upper.x) < 0.25
+            equals = min(one.width / max(one.height, 0.15) for one in (upper, lower)) > 1.6
+            dust = min(upper.pens, lower.pens) < 0.85
+            if stacked and not equals and not dust and not in_colon & {upper.piece, lower.piece}:
+                in_colon |= {upper.piece, lower.piece}
+                found.append(((upper.piece, lower.piece), ":"))
+    for place in places:
+        sign = _sign_at(place)
+        if place.piece not in in_colon and place.pens > (DUST_AT_POINT if sign else DUST):
+            found.append(((place.piece,), sign))
+    return found
+
+
+def _sign_at(place):
+    """The sign that a small mark is, UNKNOWN if none."""
+    if place.width > max(0.18, 1.6 * place.height) and place.height < 0.3 and 0.25 < place.y < 0.78:
+        return "-"
+    if _is_dot(place) and place.y > 0.78 and place.bottom < 1.1:
+        return "."
+    if (
+        max(place.width, place.height) > 0.17
+        and place.width < 2.2 * place.height
+        and place.y > 0.7 < 1.05 < place.bottom
+    ):
+        return ","
+    return UNKNOWN
+
+
+def _is_dot(place):
+    longer, shorter = max(place.width, place.height), min(place.width, place.height)
+    return longer < 0.15 or longer < min(0.24, 2.2 * shorter)
+
+
+def _is_slash(pieces, boxes, piece, line):
+    """Whether a piece is a straight stroke, slanted to the right, that is higher and lower than its neighbours."""
+    top, left, bottom, right = boxes[piece]
+    others = [other for other in line if other != piece]
+    if not others:
+        return False
+    gap = np.maximum(boxes[others, 1] - right, left - boxes[others, 3])
+    nearest = boxes[others][np.argsort(np.maximum(gap, 0), kind="stable")[:2]]
+    margin = MARGIN * (bottom - top)
+    y, x = np.nonzero(pieces[top:bottom, left:right] == piece + 1)
+    slanted = 0.2 < (right - left) / (bottom - top) < 1
+    reaches = top + margin < nearest[:, 0].mean() and bottom - margin > nearest[:, 2].mean()
+    return slanted and reaches and np.corrcoef(x, y)[0, 1] < -0.95
+
+
+def _is_between_digits(x, sign, digits, signs):
+    """Whether a sign at x stands where it can: between digits, or before or after them; digits, signs: their x."""
+    before, after = digits[digits < x].max(initial=-np.inf), digits[digits > x].min(initial=np.inf)
+    alone = np.count_nonzero((before < signs) & (signs < after)) == 1
+    return alone and (before > -np.inf or sign == "-") and (after < np.inf or sign in ",.-")
+
+
+def _is_near(box, printed):
+    top, left, bottom, right = box
+    return printed[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2].any()
