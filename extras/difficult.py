@@ -18,9 +18,10 @@ from scipy import ndimage
 
 from digits import plots
 from digits.cli import Parser, number, run
+from digits.data import handwriting
 from digits.reading import reader
 from extras import form_fields
-from extras.drawing import BLACK, WHITE, on_paper, rule, write
+from extras.drawing import BLACK, WHITE, on_paper, rasterize, rule, write
 
 COLOURS = (((250, 220, 60), (200, 30, 30)), ((60, 140, 200), (20, 30, 80)), (WHITE, (240, 140, 0)))  # (paper, ink)
 GALLERY = {"shadow": "7", "table edge": "3", "pencil": "5", "squared": "8", "broken strokes": "5", "page border": "6"}
@@ -70,6 +71,34 @@ def blotches(rng, shape, rows, low, high):
     """Smooth random values, float32 H×W, from some low to some high ones; rows: how many of them from top to bottom."""
     values = rng.uniform(low, high, (rows, round(rows * shape[1] / shape[0]))).astype(np.float32)
     return np.asarray(Image.fromarray(values).resize(shape[::-1], Image.Resampling.BICUBIC))
+
+
+def open_strokes(n, rng):
+    """By someone who lifts the pen, with the later strokes far from the first."""
+    first, *others = max((handwriting.random_trajectory(n, rng) for _ in range(20)), key=len)
+    apart = [first, *(stroke + np.array([0.12, 0]) for stroke in others)]
+    return on_paper(np.pad(rasterize(apart, rng, 180, 9), 60))
+
+
+def gap_in_stroke(n, rng):
+    ink = write(n, rng, 300, 300, 180, 9)
+    y, x = rng.choice(np.argwhere(ink > 0.5))
+    ink[max(0, y - 8) : y + 8, max(0, x - 8) : x + 8] = 0
+    return on_paper(ink)
+
+
+def dust(n, rng):
+    """A number on paper with dust, up to half as wide as the pen."""
+    ink = write(n, rng, 200, 800, 110, 7, gap=0.25)
+    for y, x in rng.integers(0, ink.shape, (rng.integers(3, 12), 2)):
+        radius = rng.uniform(0.5, 1.75)
+        rows, columns = np.ogrid[: ink.shape[0], : ink.shape[1]]
+        np.maximum(ink, np.clip(radius + 0.5 - np.hypot(rows - y, columns - x), 0, 1), out=ink)
+    return on_paper(ink, (245, 244, 240), (30, 40, 110), rng)
+
+
+def with_sign(n, rng):
+    return on_paper(write(n, rng, 240, 800, 110, 7, gap=0.18, corner=(50, 60)), (245, 244, 240), (30, 40, 110), rng)
 
 
 def table_edge(n, rng):
@@ -130,6 +159,8 @@ SINGLE = {
     "table edge": table_edge,
     "sheet on table": lambda n, rng: np.pad(on_paper(write(n, rng, 400, 400, 180, 9)), ((60, 80), (90, 130), (0, 0))),
     "page border": lambda n, rng: on_paper(np.pad(np.pad(write(n, rng, 266, 266, 150, 9), 5, constant_values=1), 12)),
+    "open strokes": open_strokes,
+    "gap in stroke": gap_in_stroke,
     "broken strokes": lambda n, rng: on_paper(write(n, rng, 300, 300, 180, 9) * (np.arange(300)[:, None] % 90 > 6)),
     "grid28": lambda n, rng: shrink(on_paper(write(n, rng, 280, 280, 200, 22), *rng.permutation([WHITE, BLACK])), 28),
     "grid28 thin": lambda n, rng: np.uint8(255) * (shrink(on_paper(write(n, rng, 280, 280, 200, 11)), 28) >= 128),
@@ -141,17 +172,27 @@ NUMBERS = {
     "touching": lambda n, rng: on_paper(write(n, rng, 200, 600, 110, 8, gap=-0.06)),
     "two lines": two_lines,
     "with text": with_text,
+    "dust": dust,
 }
 for style in form_fields.STYLES:
     NUMBERS[f"field: {style}"] = partial(form_fields.filled, style=style)
 NUMBERS["field: light comb"] = partial(form_fields.filled, style="comb", darkness=0.35)
 NUMBERS["field: blank paper"] = partial(form_fields.filled, style="comb", darkness=0)  # what can be expected of them
-KINDS = SINGLE | NUMBERS
+PATTERNS = {"point": "##.##", "minus": "-##", "colon": "##:##", "comma": "#,###"}  # numbers with signs; # is a digit
+KINDS = SINGLE | NUMBERS | dict.fromkeys(PATTERNS, with_sign)
+
+
+def random_text(kind, index, rng):
+    """What to write in a picture of this kind; a single digit is the last one of index."""
+    if kind in SINGLE:
+        return str(index % 10)
+    pattern = PATTERNS.get(kind, "#" * rng.integers(3, 7))
+    return "".join(str(rng.integers(10)) if character == "#" else character for character in pattern)
 
 
 def answer(kind, reading):
-    """What a Reading says of a picture of this kind: its main digit, or its number without the breaks of lines."""
-    return reading.number.replace("_", "") if kind in NUMBERS else reading.prediction
+    """What a Reading says of a picture of this kind: its main digit, or all that was read, without breaks of lines."""
+    return reading.prediction if kind in SINGLE else reading.text.replace("_", "")
 
 
 def gallery(args):
@@ -172,7 +213,7 @@ def measure(args):
     for kind, make in KINDS.items():
         rng, hits = np.random.default_rng([args.seed, *kind.encode()]), 0
         for index in range(args.count):
-            text = "".join(map(str, rng.integers(0, 10, rng.integers(3, 7)))) if kind in NUMBERS else str(index % 10)
+            text = random_text(kind, index, rng)
             hits += answer(kind, reader.read(make(text, rng), args.model)) == text
         print(f"{kind:20} {hits:4} of {args.count}")
         right += hits

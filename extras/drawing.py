@@ -8,29 +8,32 @@ import numpy as np
 from digits.data import handwriting, pen
 from digits.reading.foreground import bounding_window
 
+SIGNS = {".": (0.12, 0.95), ",": (0.32, 1.02), "-": (0.45, 0.52), ":": (0.6, 0.62)}  # size and height of the centre
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
-def write(number, rng, height, width, digit_height, pen_width, gap=0.25, corner=None):
-    """Write a string of digits, each by another writer, on a sheet; return its ink.
+def write(text, rng, height, width, digit_height, pen_width, gap=0.25, corner=None):
+    """Write digits and signs, each by another writer, on a sheet; return its ink.
 
-    The sheet gets wider where the number needs it. digit_height, pen_width: pixels. gap: between two digits, as a share
-    of digit_height; negative ones overlap. corner: top and left of the number, None for a random place.
+    The sheet gets wider where the text needs it. digit_height, pen_width: pixels. gap: between two characters, as a
+    share of digit_height; negative ones overlap. corner: top and left of the text, None for a random place.
     """
-    digits = []
-    for digit in number:
-        ink = rasterize(handwriting.random_trajectory(digit, rng), rng, digit_height, pen_width)
-        digits.append(ink[bounding_window(ink > 0, margin=0)])
+    characters = []
+    for character in text:
+        size = max(round(SIGNS.get(character, (1, 0))[0] * digit_height), int(2 * pen_width))
+        ink = rasterize(handwriting.random_trajectory(character, rng), rng, size, pen_width)
+        characters.append(ink[bounding_window(ink > 0, margin=0)])
     gap = round(gap * digit_height)
-    total = sum(ink.shape[1] for ink in digits) + gap * (len(digits) - 1)
+    total = sum(ink.shape[1] for ink in characters) + gap * (len(characters) - 1)
     if corner is None:
         corner = rng.integers(0, height - digit_height + 1), rng.integers(0, max(width - total, 0) + 1)
     top, left = corner
     sheet = np.zeros((height, max(width, left + total)), np.float32)
-    for ink in digits:
+    for character, ink in zip(text, characters, strict=True):
         rows, columns = ink.shape
-        jitter = rng.integers(-digit_height // 12, digit_height // 12 + 1) if len(digits) > 1 else 0
-        start = np.clip(top + (digit_height - rows) // 2 + jitter, 0, height - rows)
+        jitter = rng.integers(-digit_height // 12, digit_height // 12 + 1) if len(text) > 1 else 0
+        centre = SIGNS.get(character, (1, 0.5))[1] * digit_height
+        start = np.clip(top + int(centre - rows / 2) + jitter, 0, height - rows)
         part = sheet[start : start + rows, left : left + columns]
         np.maximum(part, ink, out=part)
         left += columns + gap

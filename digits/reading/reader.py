@@ -18,6 +18,7 @@ from digits.reading.segmentation import Candidate
 SMALL_WRITING = 40  # pixels; if digits are no higher, or none is found, a picture that was reduced is reduced less
 FINE_PIXELS = 4_000_000  # to this
 THRESHOLD_IN_NUMBER = 0.4  # of the digit score, for a digit among others
+SIGN_QUALITY = 0.2  # of a sign among the digits of a line, such as a comma that may be the second stroke of a 4
 MAX_SCORE_LEFT_OUT = 0.9  # where the number of digits is known: digit score of a mark that may be left out,
 MAX_LOSS = 1.0  # how much less likely a reading with that number may be, in natural logarithms,
 MIN_MEAN_QUALITY = 0.5  # and confidence × digit score of its digits
@@ -128,28 +129,27 @@ def _reading(picture, probabilities, classes, threshold):
     if not candidates:
         return Reading(None, 0.0, dict.fromkeys(classes, 0.0), False, 0.0, "", "", [], [], None, None)
     scores = digit_score(probabilities)
-    marks = []  # (ReadDigit, whether it is a digit, whether it is complete)
-    for index, is_digit in _choose(candidates, probabilities.max(1) * scores, scores, threshold, count):
-        mark = _read_digit(candidates[index], probabilities[index], scores[index], classes)
-        marks.append((mark, is_digit, candidates[index].complete))
+    quality = np.where(
+        [candidate.sign is None for candidate in candidates], probabilities.max(1) * scores, SIGN_QUALITY
+    )
+    found = [  # (ReadDigit, whether it is a digit, Candidate)
+        (_read_digit(candidates[index], probabilities[index], scores[index], classes), is_digit, candidates[index])
+        for index, is_digit in _choose(candidates, quality, scores, threshold, count)
+    ]
+    marks = [one for one in found if one[2].sign is None]
     digits = [mark for mark, is_digit, _ in marks if is_digit]
     lines = list(dict.fromkeys(digit.line for digit in digits))
-    refused = [mark for mark, is_digit, _ in marks if not is_digit and mark.line in lines]
-    signs, knows_signs = [], all(name.isdecimal() for name in classes)
-    for index, candidate in enumerate(candidates):
-        if candidate.sign is not None and candidate.line in lines:
-            mark = _read_digit(candidate, probabilities[index], scores[index], classes)
-            if candidate.sign and knows_signs:
-                signs.append(mark._replace(digit=candidate.sign))
-            else:
-                refused.append(mark)
+    others = [one for one in found if not one[1] and one[0].line in lines]
+    knows_signs = all(name.isdecimal() for name in classes)
+    signs = [mark._replace(digit=one.sign) for mark, _, one in others if one.sign and knows_signs]
+    refused = [mark for mark, _, one in others if not (one.sign and knows_signs)]
     tallest = max(mark.box[3] for mark, _, _ in marks)
 
     def rank(one):  # the most central digit first; one that is clipped, small or no digit if there is nothing else
-        mark, is_digit, complete = one
+        mark, is_digit, candidate = one
         x, y, w, h = mark.box
         right, down = (x - left + w / 2) / width - 0.5, (y - top + h / 2) / height - 0.5
-        return not is_digit, h < 0.4 * tallest, not complete, right**2 + down**2
+        return not is_digit, h < 0.4 * tallest, not candidate.complete, right**2 + down**2
 
     main, is_digit, _ = min(marks, key=rank)
     separator = "" if max(map(len, classes)) == 1 else " "
@@ -169,14 +169,14 @@ def _reading(picture, probabilities, classes, threshold):
 
 
 def _choose(candidates, quality, scores, threshold, count):
-    """(index, whether it is a digit) of the candidates that read all lines best, in order."""
-    may_be_digits = [index for index, candidate in enumerate(candidates) if candidate.sign is None]
-    writing = [list(line) for _, line in groupby(may_be_digits, lambda index: candidates[index].line)]
+    """(index, whether it is a digit) of the candidates that read all lines best, in order, and of marks beside them."""
+    in_line = [index for index, candidate in enumerate(candidates) if candidate.stop > candidate.start]
+    writing = [list(line) for _, line in groupby(in_line, lambda index: candidates[index].line)]
     for words in (False, True):
         chosen = [_read_line(candidates, quality, scores, line, threshold, count, words) for line in writing]
         if count is None or any(is_digit for line in chosen for _, is_digit in line):
             break
-    return list(chain(*chosen))
+    return [*chain(*chosen), *((index, False) for index in range(len(candidates)) if index not in set(in_line))]
 
 
 def _text(marks, lines, separator):
@@ -203,7 +203,9 @@ def _read_line(candidates, quality, scores, line, threshold, count, words):
     count: how many digits it has, None if that is not known. words: whether what looks like a word may have them.
     """
     sum_of_logs, chosen = _best_path(candidates, quality, line)
-    marks = [*zip(chosen, _accept(scores[chosen], threshold).tolist(), strict=True)]
+    may_be = [index for index in chosen if candidates[index].sign is None]
+    accepted = dict(zip(may_be, _accept(scores[may_be], threshold).tolist(), strict=True))
+    marks = [(index, accepted.get(index, False)) for index in chosen]
     found = sum(is_digit for _, is_digit in marks)
     if count in (None, found) or not (found or words):
         return marks
@@ -239,6 +241,8 @@ def _best_path_of(count, candidates, quality, scores, line):
     for index in sorted(line, key=lambda index: candidates[index].stop):
         start, stop, prior = candidates[index].start, candidates[index].stop, candidates[index].prior
         ways = [(True, quality[index])] + [(False, 1 - scores[index])] * bool(scores[index] < MAX_SCORE_LEFT_OUT)
+        if candidates[index].sign is not None:
+            ways = [(False, SIGN_QUALITY)]
         for digits in range(count + 1):
             for is_digit, chance in ways if (start, digits) in best else ():
                 sum_of_logs, marks = best[start, digits]

@@ -37,6 +37,7 @@ CUT_PRIOR = 0.5  # prior probability of a cut through connected ink; half of it 
 JOIN_PRIOR = 0.2  # prior probability that two pieces side by side are one digit; smaller over a wide gap
 NARROW_GAP, WIDE_GAP = 0.12, 0.35  # share of the highest piece's height; over wider gaps nothing is joined
 STACKED_PRIOR = 0.05  # prior probability that of two pieces, one above the other, each is a digit
+LOWER_PRIOR = 0.05  # prior probability that of two pieces, the right one far lower, each is a digit
 STACKED_GAP = 0.15  # largest gap between them, as a share of their height together, if they stand alone
 MAX_OVERHANG = 0.25  # share of connected ink in a second cell; more is the digit of that cell, and is cut off
 MIN_IN_CELLS = 0.55  # share of ink in cells, not between them, nor over several rows, if cells are for digits
@@ -50,7 +51,7 @@ class Candidate(NamedTuple):
     box: tuple  # x, y, width, height in pixels of the picture
     line: int = 0  # line of writing, from the top
     start: int = 0  # index of its first fragment in the line
-    stop: int = 1  # index after its last fragment; a fragment is a piece or a part of a split one
+    stop: int = 1  # index after its last fragment, a piece or a part of a split one; start of a mark between them
     complete: bool = True  # not clipped by the edge of the picture
     prior: float = 1.0  # prior probability, 0-1, of these cuts and joins
     sign: str | None = None  # of ink that is no digit by its size and place: "." "," ":" "-", or "" if it is unknown
@@ -74,7 +75,8 @@ def segment(picture):
     steps = preprocess(picture)
     candidates_of = _cell_candidates if steps.rows else _line_candidates
     digits = [candidate for number, line in enumerate(steps.lines) for candidate in candidates_of(steps, line, number)]
-    return digits + [_mark_candidate(steps, mark) for mark in steps.marks]
+    beside = [mark for mark in steps.marks if mark.pieces[0] not in steps.lines[mark.line]]
+    return digits + [_mark_candidate(steps, mark) for mark in beside]
 
 
 def preprocess(picture):
@@ -204,29 +206,10 @@ def _join_strokes(boxes, keep):
     boxes = boxes.astype(float)
     while True:
         alive = np.unique(owner[owner > 0]) - 1
-        top, left, bottom, right = boxes[alive].T
-        height, width = bottom - top, right - left
-        across = np.minimum.outer(right, right) - np.maximum.outer(left, left)  # overlap; a gap where it is negative
-        along = np.minimum.outer(bottom, bottom) - np.maximum.outer(top, top)
-        low, tall = np.minimum.outer(height, height), np.maximum.outer(height, height)
-        narrow = np.minimum.outer(width, width)
-        lower = height[:, None] < height
-        bar = (low <= 0.6 * tall) & np.where(lower, (width > 1.5 * height)[:, None], width > 1.5 * height)
-        within = (across >= 0.5 * narrow) & (along >= 0.5 * low)
-        above = (across >= 0.4 * narrow) & (-along <= np.where(bar, 0.25, 0.08) * tall)
-        middle = np.where(lower, (top + bottom)[:, None] / 2 - top, (top + bottom) / 2 - top[:, None]) / tall
-        before = np.where(lower, (left + right)[:, None] < 2 * left, left + right < 2 * left[:, None])
-        low_dot = (low <= 0.25 * tall) & (narrow <= 0.25 * tall) & (middle > 0.78)
-        dash = bar & (middle > 0.25) & (middle < 0.78) & before
-        near = np.where(low_dot | dash, 0.025, 0.06) * tall
-        beside = (along >= 0.8 * low) & (-across <= near) & (low <= 0.6 * tall)
-        below_top = np.where(lower, bottom[:, None] - top, bottom - top[:, None]) / tall
-        hovering = bar & (-across <= 0.2 * tall) & (below_top >= -0.25) & (below_top <= 0.3)  # as the bar of a 5 does
-        fits = (within | above | beside | hovering) & ~np.eye(len(alive), dtype=bool)
+        fits, gap = _fit_together(*boxes[alive].T)
         if not fits.any():
             return np.searchsorted(alive, owner - 1, side="right")
-        gap = np.where(fits, np.maximum(-along, 0) / tall, np.inf)
-        one, two = alive[list(np.unravel_index(gap.argmin(), gap.shape))]
+        one, two = alive[list(np.unravel_index(np.where(fits, gap, np.inf).argmin(), gap.shape))]
         owner[owner == two + 1] = one + 1
         boxes[one] = *np.minimum(boxes[one, :2], boxes[two, :2]), *np.maximum(boxes[one, 2:], boxes[two, 2:])
 
@@ -255,17 +238,59 @@ def group_into_lines(boxes, picture_height):
     return sorted(lines, key=lambda line: np.mean(boxes[line][:, [0, 2]]))
 
 
+def _fit_together(top, left, bottom, right):
+    """For n boxes: (which two are strokes of one digit by their places, bool n×n; gap between them, float n×n)."""
+    height, width = bottom - top, right - left
+    across = np.minimum.outer(right, right) - np.maximum.outer(left, left)  # overlap; a gap where it is negative
+    along = np.minimum.outer(bottom, bottom) - np.maximum.outer(top, top)
+    low, tall = np.minimum.outer(height, height), np.maximum.outer(height, height)
+    lower = height[:, None] < height
+
+    def of_lower(values):  # the value of the lower one of two
+        return np.where(lower, values[:, None], values)
+
+    upper_end = np.where(lower, top, top[:, None])  # of the higher one
+    bar = (low <= 0.6 * tall) & of_lower(width > 1.5 * height)
+    within = (across >= 0.5 * np.minimum.outer(width, width)) & (along >= 0.5 * low)
+    above = (across >= 0.4 * np.minimum.outer(width, width)) & (-along <= np.where(bar, 0.25, 0.08) * tall)
+    dot = (low <= 0.25 * tall) & (of_lower(width) <= 0.25 * tall)
+    middle = (of_lower(top + bottom) / 2 - upper_end) / tall
+    dash = bar & (middle > 0.25) & (middle < 0.78) & (of_lower(left + right) < 2 * np.where(lower, left, left[:, None]))
+    near = np.where(dot | dash, 0.025, 0.06) * tall  # dots, and dashes before a digit, are rather signs
+    beside = (along >= 0.8 * low) & (-across <= near) & (low <= 0.6 * tall)
+    below_top = (of_lower(bottom) - upper_end) / tall
+    hovering = (
+        bar & ~dot & (-across <= 0.2 * tall) & (below_top >= -0.25) & (below_top <= 0.3)
+    )  # as the bar of a 5 does
+    fits = (within | above | beside | hovering) & ~np.eye(len(top), dtype=bool)
+    return fits, np.maximum(-along, 0) / tall
+
+
 def find_lines_and_marks(pieces, boxes, specks, printed):
     """Return Steps.lines and Steps.marks for Steps.pieces and Steps.boxes; specks: how many of the last are such."""
     lines, height = group_into_lines(boxes[: len(boxes) - specks], len(pieces)), boxes[:, 2] - boxes[:, 0]
     lines = [line for line in lines if len(line) > 1 or not any(is_beside(boxes, line[0], other) for other in lines)]
+    lines = join_stacked(lines, boxes)
     if len(boxes) < 2 or not lines:
         return lines, []
     tallest = max((piece for line in lines for piece in line), key=height.__getitem__)
     top, left, bottom, right = boxes[tallest]
     marks = find_marks(pieces, boxes, lines, pen_width(pieces[top:bottom, left:right] == tallest + 1), printed)
-    taken = {piece for mark in marks for piece in mark.pieces}
-    return [[piece for piece in line if piece not in taken] for line in lines], marks
+    colons = {piece for mark in marks if len(mark.pieces) > 1 for piece in mark.pieces}
+    return [[piece for piece in line if piece not in colons] for line in lines], marks
+
+
+def join_stacked(lines, boxes):
+    """Lines of writing in which two that may be the halves of one digit, such as the loops of an 8, are one line."""
+    joined = []
+    for line in lines:
+        if joined and len(line) == len(joined[-1]) == 1:
+            upper, lower = boxes[joined[-1][0]], boxes[line[0]]
+            if _is_stacked(upper, lower) and lower[0] - upper[2] < STACKED_GAP * (lower[2] - upper[0]):
+                joined[-1] = joined[-1] + line
+                continue
+        joined.append(line)
+    return joined
 
 
 def find_pieces_in_cells(mask, rows):
@@ -333,7 +358,7 @@ def _mark_candidate(steps, mark):
     (top, left), (bottom, right) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     mask = np.isin(steps.pieces[top:bottom, left:right], np.add(mark.pieces, 1))
     box = int(left), int(top), int(right - left), int(bottom - top)
-    return Candidate(_image(steps, mask, top, left), box, mark.line, sign=mark.sign)
+    return Candidate(_image(steps, mask, top, left), box, mark.line, stop=0, sign=mark.sign)
 
 
 def _image(steps, mask, top, left):
@@ -346,6 +371,7 @@ def _line_candidates(steps, line, number):
     """Yield the Candidates of a line: runs of neighbouring fragments that may be one digit."""
     labels, boxes = steps.pieces, steps.boxes
     (height, width), tall = labels.shape, max(boxes[line, 2] - boxes[line, 0])
+    signs = {piece: mark.sign for mark in steps.marks for piece in mark.pieces}
     fragments = []
     for piece in line:
         top, left, bottom, right = boxes[piece]
@@ -359,7 +385,10 @@ def _line_candidates(steps, line, number):
     joined = np.where(
         same | stacked, 1, JOIN_PRIOR ** np.maximum(1, gaps / NARROW_GAP)
     )  # what it costs to join, and to
-    apart = np.pad(np.select([same, stacked], [CUT_PRIOR, STACKED_PRIOR], 1), 1, constant_values=1)  # part, neighbours
+    lower = (np.diff(box[:, [0, 2]], axis=0) > (0.25 * tall, 0.1 * tall)).all(1)  # as the second stroke of an open 4
+    lower &= (gaps < WIDE_GAP) & ~np.isin(owner[1:], list(signs))
+    apart = np.select([same, stacked, lower], [CUT_PRIOR, STACKED_PRIOR, LOWER_PRIOR], 1)
+    apart = np.pad(apart, 1, constant_values=1)
     for start in range(len(fragments)):
         for stop in range(start + 1, len(fragments) + 1):
             (top, left), (bottom, right) = box[start:stop, :2].min(0), box[start:stop, 2:].max(0)
@@ -377,7 +406,8 @@ def _line_candidates(steps, line, number):
             central = top < height / 2 < bottom and left < width / 2 < right  # may touch the edge and be complete
             complete = bool(central or (top > 0 and left > 0 and bottom < height and right < width))
             xywh = int(left), int(top), int(right - left), int(bottom - top)
-            yield Candidate(image, xywh, number, start, stop, complete, prior)
+            sign = signs.get(owner[start]) if stop == start + 1 else None
+            yield Candidate(image, xywh, number, start, stop, complete, prior, sign)
 
 
 def _is_stacked(one, other):

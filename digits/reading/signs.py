@@ -94,7 +94,7 @@ def _signs_at(places):
     """The indices of pieces and the sign of each mark; dust is left out."""
     places = sorted(places, key=lambda place: place.y)
     found, in_colon = [], set()
-    dots = [place for place in places if max(place.width, place.height) < 0.36 and 0.05 < place.y < 1.05]
+    dots = [place for place in places if max(place.width, place.height) < 0.36 and 0.05 < place.y < 1.15]
     for index, upper in enumerate(dots):
         for lower in dots[index + 1 :]:
             stacked = upper.y + upper.height / 2 < lower.y - lower.height / 2 and abs(lower.x - upper.x) < 0.25
@@ -114,13 +114,12 @@ def _sign_at(place):
     """The sign that a small mark is, UNKNOWN if none."""
     if place.width > max(0.18, 1.6 * place.height) and place.height < 0.3 and 0.25 < place.y < 0.78:
         return "-"
-    if _is_dot(place) and place.y > 0.78 and place.bottom < 1.1:
+    high, low = (0.72, 1.28) if place.pens > DUST else (0.85, 1.1)  # what may be dust must be where a point would be
+    if _is_dot(place) and place.y > high and place.bottom < low:
         return "."
-    if (
-        max(place.width, place.height) > 0.17
-        and place.width < 2.2 * place.height
-        and place.y > 0.7 < 1.05 < place.bottom
-    ):
+    length = max(place.width, place.height)
+    low = 0.97 if length > 0.24 else 1.05
+    if length > 0.17 and place.width < 2.2 * place.height and place.y > 0.7 and place.bottom > low:
         return ","
     return UNKNOWN
 
