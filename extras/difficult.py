@@ -27,6 +27,7 @@ COLOURS = (((250, 220, 60), (200, 30, 30)), ((60, 140, 200), (20, 30, 80)), (WHI
 GALLERY = {"shadow": "7", "table edge": "3", "pencil": "5", "squared": "8", "broken strokes": "5", "page border": "6"}
 GALLERY |= {"light on dark": "4", "one pixel": "2", "neighbours": "9", "touching": "735", "with text": "38588"}
 GALLERY |= {"field: comb": "20816", "field: ticks": "4705"}
+GALLERY |= {"dithered": "4", "chalk": "9", "varying pressure": "3", "point": "43.65"}
 
 
 def uneven_light(n, rng):
@@ -201,7 +202,7 @@ def gallery(args):
     for kind, text in GALLERY.items():
         picture = KINDS[kind](text, rng)
         reading = reader.read(picture, args.model)
-        title = f"{kind}: {reading.number or 'not a digit'}"
+        title = f"{kind}: {reading.text or 'not a digit'}"
         rows.append(plots.Row(reader.preprocess(picture)[0], 1, (0, 0), reading, title))
     plots.save(plots.steps(rows), Path("docs/difficulties.png"))
     print("docs/difficulties.png")

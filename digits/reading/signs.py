@@ -10,7 +10,7 @@ import numpy as np
 SMALL = 0.55  # height of a small mark, as a share of that of the digits
 SLASH = 1.1  # of a slash, as a share of that of the digits
 REACH, BELOW = 1.0, 0.5  # how far from a digit, and below the line, a mark belongs to it, in heights of the digits
-DUST, DUST_AT_POINT = 1.3, 0.95  # largest extent of dust, in widths of the pen: anywhere, and where a point would be
+DUST, DUST_BETWEEN = 1.2, 0.82  # largest size of dust, in widths of the pen: anywhere, and between two digits
 MARGIN = 0.02  # of its height, by which a slash is higher and lower than the digits beside it
 UNKNOWN = ""  # a mark that is too large for dust and no sign
 
@@ -32,7 +32,8 @@ class Place(NamedTuple):
     x: float  # of its centre
     y: float
     bottom: float
-    pens: float  # its extent in widths of the pen
+    pens: float  # its size in widths of the pen
+    between: bool  # whether it is between two digits
 
 
 def find_marks(pieces, boxes, lines, pen, printed):
@@ -87,7 +88,9 @@ def _place(boxes, piece, digits, pen):
     if gap.min() > REACH * usual or not -0.1 < y < 1 + BELOW:
         return None
     width, height = (right - left) / usual, (bottom - top) / usual
-    return Place(piece, width, height, (left + right) / 2 / usual, y, lowest, max(width, height) * usual / pen)
+    size, x = (width * height) ** 0.5 * usual / pen, (left + right) / 2
+    between = boxes[digits, 1].min() < x < boxes[digits, 3].max() and 0.2 < y < 1.1
+    return Place(piece, width, height, x / usual, y, lowest, size, between)
 
 
 def _signs_at(places):
@@ -99,13 +102,13 @@ def _signs_at(places):
         for lower in dots[index + 1 :]:
             stacked = upper.y + upper.height / 2 < lower.y - lower.height / 2 and abs(lower.x - upper.x) < 0.25
             equals = min(one.width / max(one.height, 0.15) for one in (upper, lower)) > 1.6
-            dust = min(upper.pens, lower.pens) < 0.85
+            dust = min(upper.pens, lower.pens) < DUST_BETWEEN
             if stacked and not equals and not dust and not in_colon & {upper.piece, lower.piece}:
                 in_colon |= {upper.piece, lower.piece}
                 found.append(((upper.piece, lower.piece), ":"))
     for place in places:
         sign = _sign_at(place)
-        if place.piece not in in_colon and place.pens > (DUST_AT_POINT if sign else DUST):
+        if place.piece not in in_colon and place.pens > (DUST_BETWEEN if sign or place.between else DUST):
             found.append(((place.piece,), sign))
     return found
 
