@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from digits.reading.candidates import find_candidates
 from digits.reading.foreground import foreground, without_screen
-from digits.reading.segmentation import segment
 from extras.drawing import on_paper, write
 
 INK = write("5", np.random.default_rng(1), 200, 200, 140, 16, corner=(30, 50))
@@ -24,7 +24,9 @@ PICTURES = {
 @pytest.mark.parametrize(("ink", "picture"), PICTURES.values(), ids=PICTURES)
 def test_ink_of_any_colour_under_any_light(ink, picture):
     assert np.corrcoef(foreground(picture).ravel(), ink.ravel())[0, 1] > 0.95
-    found, plain = (max(segment(one), key=lambda c: c.box[2] * c.box[3]).image for one in (picture, on_paper(INK)))
+    found, plain = (
+        max(find_candidates(one), key=lambda c: c.box[2] * c.box[3]).image for one in (picture, on_paper(INK))
+    )
     assert np.corrcoef(found.ravel(), plain.ravel())[0, 1] > 0.97
 
 

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from digits.reading import reader
+from digits.reading.candidates import find_candidates
 from digits.reading.form_lines import erase, find_form
-from digits.reading.segmentation import segment
 from extras.drawing import on_paper, write
 from extras.form_fields import CELL_HEIGHT, CELL_WIDTH, MARGIN, STYLES, field, filled
 
@@ -27,12 +27,12 @@ def test_a_field_is_read_as_the_same_number_on_blank_paper(style, shipped):
 @pytest.mark.parametrize("style", STYLES)
 def test_an_empty_field_has_no_digit(style):
     _, lines = field("12345", np.random.default_rng(0), style)
-    assert segment(on_paper(lines)) == []
+    assert find_candidates(on_paper(lines)) == []
 
 
 def test_an_empty_cell_gives_nothing_and_a_cell_one_digit():
     digits, lines = field("1 7  4", np.random.default_rng(2), "comb")
-    candidates = segment(on_paper(np.maximum(digits, lines)))
+    candidates = find_candidates(on_paper(np.maximum(digits, lines)))
     cells = [(one.box[0] + one.box[2] / 2 - MARGIN) // CELL_WIDTH for one in candidates]
     assert cells == [0, 2, 5]
     assert [(one.start, one.stop) for one in candidates] == [(0, 1), (1, 2), (2, 3)]

@@ -5,7 +5,7 @@ from PIL import Image
 
 from digits import read
 from digits.reading import answers, reader
-from digits.reading.segmentation import Candidate
+from digits.reading.candidates import Candidate
 from tests.conftest import PROJECT
 
 SAMPLES = PROJECT / "samples"

@@ -1,8 +1,9 @@
 import numpy as np
 from PIL import Image
 
+from digits.reading.candidates import find_candidates, find_seams
 from digits.reading.image_file import open_picture
-from digits.reading.segmentation import MAX_PIECES, find_seams, preprocess, segment
+from digits.reading.segmentation import MAX_PIECES, preprocess
 from extras.drawing import on_paper, write
 from tests.conftest import digits
 
@@ -11,7 +12,7 @@ INK = write("5", np.random.default_rng(1), 200, 200, 140, 16, corner=(30, 50))
 
 def main_digit(picture):
     """The Candidate with all of the ink."""
-    return max(segment(picture), key=lambda candidate: candidate.box[2] * candidate.box[3])
+    return max(find_candidates(picture), key=lambda candidate: candidate.box[2] * candidate.box[3])
 
 
 def test_a_digit_has_its_box_and_a_speck_does_not_move_it():
@@ -34,16 +35,16 @@ def test_mnist_images_stay_what_they_are():
 
 def test_blank_paper_has_no_digit():
     for height, width, level in ((100, 80, 255), (28, 28, 0), (300, 400, 128), (1, 1, 0), (1, 50, 200)):
-        assert segment(np.full((height, width, 3), level, np.uint8)) == []
+        assert find_candidates(np.full((height, width, 3), level, np.uint8)) == []
     paper = np.zeros((200, 300)), (220, 220, 220)
-    assert segment(on_paper(*paper, light=np.linspace(1, 0.6, 300))) == []
-    assert segment(on_paper(*paper, noise=6, rng=np.random.default_rng(0))) == []
+    assert find_candidates(on_paper(*paper, light=np.linspace(1, 0.6, 300))) == []
+    assert find_candidates(on_paper(*paper, noise=6, rng=np.random.default_rng(0))) == []
 
 
 def test_a_digit_on_a_long_strip_is_not_lost():
     strip = np.full((100, 20000, 3), 255, np.uint8)
     strip[10:90, 9000:9080] = Image.fromarray(on_paper(INK)).resize((80, 80))
-    assert len(segment(open_picture(strip)[0])) == 1
+    assert len(find_candidates(open_picture(strip)[0])) == 1
 
 
 def test_the_number_of_pieces_is_limited():
@@ -57,7 +58,7 @@ def test_pieces_that_belong_together_and_pieces_that_do_not():
     assert len(preprocess(on_paper(broken)).boxes) == 1
     two = on_paper(np.hstack([INK, INK]))
     assert len(preprocess(two).boxes) == 2
-    lines = [candidate.line for candidate in segment(np.vstack([two, two]))]
+    lines = [candidate.line for candidate in find_candidates(np.vstack([two, two]))]
     assert lines == sorted(lines) and set(lines) == {0, 1}
 
 
@@ -74,9 +75,9 @@ def test_a_cut_follows_the_gap_between_digits_that_interlock():
 def test_what_stands_alone_is_cut_only_if_it_is_wide():
     letter = np.zeros((100, 100), np.float32)
     letter[:, :10] = letter[:, -10:] = letter[:10] = 1  # as wide as high: an n
-    assert len(segment(on_paper(np.pad(letter, 50)))) == 1
+    assert len(find_candidates(on_paper(np.pad(letter, 50)))) == 1
     wide = np.pad(np.hstack([letter, letter[:, 10:]]), 50)
-    assert len(segment(on_paper(wide))) > 1
+    assert len(find_candidates(on_paper(wide))) > 1
 
 
 def test_the_faint_part_of_a_stroke_belongs_to_it():

@@ -28,6 +28,7 @@ def states():
     return [trial.state.name for trial in study_of().trials]
 
 
+@pytest.mark.slow
 def test_the_command_at_the_end_repeats_the_best_trial(small_folder, workplace, capsys):
     """Also where the name of the data has a space."""
     (workplace / "my data").mkdir()
@@ -81,6 +82,7 @@ def search(small_folder, monkeypatch):
     return lambda *flags: tune.main(["--data", str(small_folder), *flags])
 
 
+@pytest.mark.slow
 def test_a_trial_that_falls_behind_is_ended_early(search, capsys):
     assert search("--most-parameters", "60000", "--trials", "1") == 0
     out = capsys.readouterr().out

@@ -10,10 +10,9 @@ import numpy as np
 from digits import runtimes
 from digits.cli import UsageError
 from digits.model import DEFAULT_THRESHOLD, default_classes, describe, digit_score, load
-from digits.reading import segmentation
+from digits.reading.candidates import Candidate, find_candidates
 from digits.reading.image_file import MAX_PIXELS, WORKING_PIXELS, PictureError, open_picture
 from digits.reading.normalization import resize_whole
-from digits.reading.segmentation import Candidate
 
 SMALL_WRITING = 40  # pixels; if digits are no higher, or none is found, a picture that was reduced is reduced less
 FINE_PIXELS = 4_000_000  # to this
@@ -56,7 +55,7 @@ class Reading(NamedTuple):
 class Segmented(NamedTuple):
     """A picture before the network has seen it."""
 
-    candidates: list  # of segmentation.Candidate, their boxes in pixels of the upright picture
+    candidates: list  # of candidates.Candidate, their boxes in pixels of the upright picture
     part: tuple  # x, y, width, height of the part that was read, in the same pixels
     digits: int | None = None  # how many digits a line has, if that is known
 
@@ -84,10 +83,11 @@ def preprocess(picture, box=None, page=0, limit=MAX_PIXELS, whole=False):
     if whole:
         image_and_box = resize_whole(pixels)
         return pixels, factor, size, [Candidate(*image_and_box)] if image_and_box else []
-    candidates = segmentation.segment(pixels)
-    if factor > 1 and (not candidates or np.median([c.box[3] for c in candidates]) < SMALL_WRITING):
+    candidates = find_candidates(pixels)
+    heights = [candidate.box[3] for candidate in candidates if candidate.sign is None]
+    if factor > 1 and (not heights or np.median(heights) < SMALL_WRITING):
         pixels, factor, size = open_picture(picture, box, page, FINE_PIXELS, limit)
-        candidates = segmentation.segment(pixels)
+        candidates = find_candidates(pixels)
     return pixels, factor, size, candidates
 
 

@@ -210,6 +210,7 @@ function showAnswer(answer, detail = "", words = true) {
   if ($("detail").textContent !== detail) $("detail").textContent = detail;
 }
 
+const notRead = ({refused: {length}}) => (length ? `, ${length} ${length > 1 ? "marks" : "mark"} not read` : "");
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
 function makeBar(name, share, best, found) {
@@ -234,9 +235,9 @@ function showReading(reading, source) {
   else if (!found) showAnswer(digitsOnly ? "No digit found" : "Nothing found");
   else if (digits.length > 0 && reading.text.length > reading.prediction.length) {
     const lowest = Math.min(...digits.map((digit) => digit.confidence));
-    showAnswer(reading.text.replaceAll("_", " / "), `lowest confidence ${percent(lowest)}`, false);
+    showAnswer(reading.text.replaceAll("_", " / "), `lowest confidence ${percent(lowest)}${notRead(reading)}`, false);
   } else if (!reading.is_digit) showAnswer(digitsOnly ? "Not a digit" : "None of the classes", `looks most like ${reading.prediction}, ${percent(reading.confidence)}`);
-  else showAnswer(reading.prediction, `${percent(reading.confidence)} sure`, false);
+  else showAnswer(reading.prediction, `${percent(reading.confidence)} sure${notRead(reading)}`, false);
 }
 
 function showError(reason) {
