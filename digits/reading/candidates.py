@@ -35,7 +35,7 @@ class Candidate(NamedTuple):
     stop: int = 1  # index after its last fragment, a piece or a part of a split one; start of a mark between them
     complete: bool = True  # not clipped by the edge of the picture
     prior: float = 1.0  # prior probability, 0-1, of these cuts and joins
-    sign: str | None = None  # of ink that is no digit by its size and place: "." "," ":" "-", or "" if it is unknown
+    sign: str | None = None  # of ink that is no digit by its size and place: see signs.Mark
 
 
 def find_candidates(picture):
@@ -75,29 +75,15 @@ def _line_candidates(steps, line, number):
     labels, boxes = steps.pieces, steps.boxes
     (height, width), tall = labels.shape, max(boxes[line, 2] - boxes[line, 0])
     signs = {piece: mark.sign for mark in steps.marks for piece in mark.pieces}
-    fragments = []
-    for piece in line:
-        top, left, bottom, right = boxes[piece]
-        alone = len(line) == 1 and left > 0 and right < width
-        split = right - left > (SPLIT_ASPECT_ALONE if alone else SPLIT_ASPECT) * (bottom - top)
-        fragments += _split(labels, boxes[piece], piece) if split else [(piece, piece + 1, boxes[piece])]
-    owner, label, box = map(np.array, zip(*fragments, strict=True))  # owner: the piece of each fragment
-    same = owner[1:] == owner[:-1]
-    stacked = ~same & np.array([is_stacked(*pair) for pair in pairwise(box)], bool)
-    gaps = (box[1:, 1] - np.maximum.accumulate(box[:-1, 3])) / tall
-    joined = np.where(
-        same | stacked, 1, JOIN_PRIOR ** np.maximum(1, gaps / NARROW_GAP)
-    )  # what it costs to join, and to
-    lower = (np.diff(box[:, [0, 2]], axis=0) > (0.25 * tall, 0.1 * tall)).all(1)  # as the second stroke of an open 4
-    lower &= (gaps < WIDE_GAP) & ~np.isin(owner[1:], list(signs))
-    apart = np.select([same, stacked, lower], [CUT_PRIOR, STACKED_PRIOR, LOWER_PRIOR], 1)
-    apart = np.pad(apart, 1, constant_values=1)
-    for start in range(len(fragments)):
-        for stop in range(start + 1, len(fragments) + 1):
+    owner, label, box = map(np.array, zip(*_fragments(labels, boxes, line), strict=True))
+    joined, apart = _priors(owner, box, tall, list(signs))
+    for start in range(len(box)):
+        for stop in range(start + 1, len(box) + 1):
             (top, left), (bottom, right) = box[start:stop, :2].min(0), box[start:stop, 2:].max(0)
             joins = len(set(owner[start:stop])) - 1
             if stop - start > 1:
-                gap = 0 if same[stop - 2] else (box[stop - 1, 1] - box[start : stop - 1, 3].max()) / tall
+                same = owner[stop - 1] == owner[stop - 2]
+                gap = 0 if same else (box[stop - 1, 1] - box[start : stop - 1, 3].max()) / tall
                 if joins >= MAX_JOINED or gap > (WIDE_GAP if right - left < tall else NARROW_GAP):
                     break
                 if right - left > 1.5 * tall and (joins or (left, right) != tuple(boxes[owner[start], [1, 3]])):
@@ -111,6 +97,33 @@ def _line_candidates(steps, line, number):
             xywh = int(left), int(top), int(right - left), int(bottom - top)
             sign = signs.get(owner[start]) if stop == start + 1 else None
             yield Candidate(image, xywh, number, start, stop, complete, prior, sign)
+
+
+def _fragments(labels, boxes, line):
+    """The (piece, label, box) of each fragment of a line, from the left: of a piece, or of a part of a split one."""
+    fragments = []
+    for piece in line:
+        top, left, bottom, right = boxes[piece]
+        alone = len(line) == 1 and left > 0 and right < labels.shape[1]
+        split = right - left > (SPLIT_ASPECT_ALONE if alone else SPLIT_ASPECT) * (bottom - top)
+        fragments += _split(labels, boxes[piece], piece) if split else [(piece, piece + 1, boxes[piece])]
+    return fragments
+
+
+def _priors(owner, box, tall, signs):
+    """Prior probabilities that neighbouring fragments are one digit, float n-1, and that they are two, float n+1.
+
+    owner: the piece of each fragment, n. box: int n×4. tall: height of the highest. signs: pieces that may be signs.
+    Before the first fragment and after the last one, the second is 1.
+    """
+    same = owner[1:] == owner[:-1]
+    stacked = ~same & np.array([is_stacked(*pair) for pair in pairwise(box)], bool)
+    gaps = (box[1:, 1] - np.maximum.accumulate(box[:-1, 3])) / tall
+    joined = np.where(same | stacked, 1, JOIN_PRIOR ** np.maximum(1, gaps / NARROW_GAP))
+    lower = (np.diff(box[:, [0, 2]], axis=0) > (0.25 * tall, 0.1 * tall)).all(1)  # as the second stroke of an open 4
+    lower &= (gaps < WIDE_GAP) & ~np.isin(owner[1:], signs)
+    apart = np.select([same, stacked, lower], [CUT_PRIOR, STACKED_PRIOR, LOWER_PRIOR], 1)
+    return joined, np.pad(apart, 1, constant_values=1)
 
 
 def _split(labels, box, piece):

@@ -36,7 +36,7 @@ MIN_PART, MIN_DIGIT = 0.15, 0.25  # extent of connected ink and of all of a digi
 class Steps(NamedTuple):
     """The steps from a picture to its pieces; arrays are H×W."""
 
-    foreground: np.ndarray  # float32, distance from the paper, 0-1
+    foreground: np.ndarray  # float32, distance from the paper, 0-1; in clean pictures with_even_pressure()
     strokes: np.ndarray  # bool
     printed: np.ndarray  # bool, the lines that were taken away
     rows: list  # of form_lines.Row: the cells that say where the digits are; [] without
@@ -226,9 +226,8 @@ def _fit_together(top, left, bottom, right):
     near = np.where(dot | dash, 0.025, 0.06) * tall  # dots, and dashes before a digit, are rather signs
     beside = (along >= 0.8 * low) & (-across <= near) & (low <= 0.6 * tall)
     below_top = (of_lower(bottom) - upper_end) / tall
-    hovering = (
-        bar & ~dot & (-across <= 0.2 * tall) & (below_top >= -0.25) & (below_top <= 0.3)
-    )  # as the bar of a 5 does
+    at_top = (below_top >= -0.25) & (below_top <= 0.3)
+    hovering = bar & ~dot & at_top & (-across <= 0.2 * tall)  # as the bar of a 5 does
     fits = (within | above | beside | hovering) & ~np.eye(len(top), dtype=bool)
     return fits, np.maximum(-along, 0) / tall
 

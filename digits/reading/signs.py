@@ -3,15 +3,15 @@
 They are told by size, shape and place against the digits beside them; the network knows no signs.
 """
 
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 SMALL = 0.55  # height of a small mark, as a share of that of the digits
-SLASH = 1.1  # of a slash, as a share of that of the digits
+SLASH, MARGIN = 1.1, 0.02  # height of a slash, as such a share; of its height, by which it ends above and below them
 REACH, BELOW = 1.0, 0.5  # how far from a digit, and below the line, a mark belongs to it, in heights of the digits
 DUST, DUST_BETWEEN = 1.2, 0.82  # largest size of dust, in widths of the pen: anywhere, and between two digits
-MARGIN = 0.02  # of its height, by which a slash is higher and lower than the digits beside it
 UNKNOWN = ""  # a mark that is too large for dust and no sign
 
 
@@ -80,12 +80,10 @@ def is_beside(boxes, piece, line):
 def _place(boxes, piece, digits, pen):
     """The Place of a piece against the digits, indices of boxes; None if it is not beside them."""
     top, left, bottom, right = boxes[piece]
-    gap = np.maximum(boxes[digits, 1] - right, left - boxes[digits, 3])
-    nearest = boxes[digits][np.argsort(np.maximum(gap, 0), kind="stable")[:2]]
-    upper, base = nearest[:, 0].mean(), nearest[:, 2].mean()
+    gap, (upper, base) = _neighbours(boxes[piece], boxes[digits])
     usual = np.median(boxes[digits, 2] - boxes[digits, 0])
     y, lowest = (np.array([(top + bottom) / 2, bottom]) - upper) / (base - upper)
-    if gap.min() > REACH * usual or not -0.1 < y < 1 + BELOW:
+    if gap > REACH * usual or not -0.1 < y < 1 + BELOW:
         return None
     width, height = (right - left) / usual, (bottom - top) / usual
     size, x = (width * height) ** 0.5 * usual / pen, (left + right) / 2
@@ -93,19 +91,24 @@ def _place(boxes, piece, digits, pen):
     return Place(piece, width, height, x / usual, y, lowest, size, between)
 
 
+def _neighbours(box, digits):
+    """(Gap to the nearest of the boxes of digits, n×4; mean top and bottom of the nearest two)."""
+    gaps = np.maximum(0, np.maximum(digits[:, 1] - box[3], box[1] - digits[:, 3]))
+    return gaps.min(), digits[np.argsort(gaps, kind="stable")[:2]][:, [0, 2]].mean(0)
+
+
 def _signs_at(places):
     """The indices of pieces and the sign of each mark; dust is left out."""
     places = sorted(places, key=lambda place: place.y)
     found, in_colon = [], set()
     dots = [place for place in places if max(place.width, place.height) < 0.36 and 0.05 < place.y < 1.15]
-    for index, upper in enumerate(dots):
-        for lower in dots[index + 1 :]:
-            stacked = upper.y + upper.height / 2 < lower.y - lower.height / 2 and abs(lower.x - upper.x) < 0.25
-            equals = min(one.width / max(one.height, 0.15) for one in (upper, lower)) > 1.6
-            dust = min(upper.pens, lower.pens) < DUST_BETWEEN
-            if stacked and not equals and not dust and not in_colon & {upper.piece, lower.piece}:
-                in_colon |= {upper.piece, lower.piece}
-                found.append(((upper.piece, lower.piece), ":"))
+    dots = [dot for dot in dots if dot.pens > DUST_BETWEEN]
+    for upper, lower in combinations(dots, 2):
+        stacked = upper.y + upper.height / 2 < lower.y - lower.height / 2 and abs(lower.x - upper.x) < 0.25
+        equals_sign = min(one.width / max(one.height, 0.15) for one in (upper, lower)) > 1.6
+        if stacked and not equals_sign and not in_colon & {upper.piece, lower.piece}:
+            in_colon |= {upper.piece, lower.piece}
+            found.append(((upper.piece, lower.piece), ":"))
     for place in places:
         sign = _sign_at(place)
         if place.piece not in in_colon and place.pens > (DUST_BETWEEN if sign or place.between else DUST):
@@ -128,6 +131,7 @@ def _sign_at(place):
 
 
 def _is_dot(place):
+    """Whether a mark is small and compact."""
     longer, shorter = max(place.width, place.height), min(place.width, place.height)
     return longer < 0.15 or longer < min(0.24, 2.2 * shorter)
 
@@ -138,12 +142,11 @@ def _is_slash(pieces, boxes, piece, line):
     others = [other for other in line if other != piece]
     if not others:
         return False
-    gap = np.maximum(boxes[others, 1] - right, left - boxes[others, 3])
-    nearest = boxes[others][np.argsort(np.maximum(gap, 0), kind="stable")[:2]]
+    _, (upper, base) = _neighbours(boxes[piece], boxes[others])
     margin = MARGIN * (bottom - top)
     y, x = np.nonzero(pieces[top:bottom, left:right] == piece + 1)
     slanted = 0.2 < (right - left) / (bottom - top) < 1
-    reaches = top + margin < nearest[:, 0].mean() and bottom - margin > nearest[:, 2].mean()
+    reaches = top + margin < upper and bottom - margin > base
     return slanted and reaches and np.corrcoef(x, y)[0, 1] < -0.95
 
 
@@ -155,5 +158,6 @@ def _is_between_digits(x, sign, digits, signs):
 
 
 def _is_near(box, printed):
+    """Whether a box, top, left, bottom, right, lies at an erased line."""
     top, left, bottom, right = box
     return printed[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2].any()
