@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import predict
 from digits.model import load
@@ -73,6 +73,17 @@ def test_text_has_the_signs_and_number_the_digits(text, shipped):
     reading = reader.read(picture(text), shipped)
     assert (reading.text, reading.number) == (text, "".join(filter(str.isdecimal, text)))
     assert reading.refused == [] and not answers.needs_review(reading, 0.5)
+
+
+def test_a_point_under_the_arm_of_a_7(shipped):
+    sheet = Image.fromarray(picture("7", seed=9))
+    pixels = np.array(sheet)
+    y, x = np.nonzero(pixels[..., 0] < 128)
+    foot = x[y > y.max() - 20].max()
+    ImageDraw.Draw(sheet).ellipse([foot + 10, y.max() - 14, foot + 22, y.max() - 2], fill="black")
+    assert foot + 22 < x.max()
+    sheet.paste(Image.fromarray(picture("5")).crop((50, 40, 200, 180)), (x.max() + 10, 40))
+    assert reader.read(sheet, shipped).text == "7.5"
 
 
 def test_dust_changes_nothing(shipped):

@@ -133,6 +133,7 @@ def find_pieces(mask):
     specks = keep & (extent > 0.02 * extent[keep].max())
     keep &= (area > 0.02 * area[keep].max()) & (extent > 0.08 * extent[keep].max())
     keep[np.argsort(np.where(keep, -area, 0), kind="stable")[MAX_PIECES:]] = False
+    keep &= ~_points_beside_stems(labels, boxes, keep)
     specks &= ~keep
     specks[np.argsort(np.where(specks, -area, 0), kind="stable")[MAX_SPECKS:]] = False
     owner = _join_strokes(boxes, keep)
@@ -164,6 +165,19 @@ def _borders_and_frames(labels, boxes, area):
         sides = part[:h].any(0), part[-h:].any(0), part[:, :w].any(1), part[:, -w:].any(1)
         hollow = part[h:-h, w:-w].sum() < 0.05 * area[index] and min(side.mean() for side in sides) > 0.9
         found[index] |= hollow and area[inside].sum() > 0.05 * area[index]
+    return found
+
+
+def _points_beside_stems(labels, boxes, keep):
+    """Which components, bool n, are dots to the right of the foot of another, such as the point in 7.5 under its arm."""
+    height, width = (boxes[:, 2:] - boxes[:, :2]).T
+    found = np.zeros(len(boxes), bool)
+    for dot in np.flatnonzero(keep & (np.maximum(height, width) < 0.2 * height[keep].max(initial=0))):
+        top, left, bottom, right = boxes[dot]
+        over = (boxes[:, 1] < left) & (boxes[:, 3] > left) & (boxes[:, 0] < top) & (height > 4 * height[dot])
+        for other in np.flatnonzero(keep & over & (abs(boxes[:, 2] - bottom) < 0.12 * height)):
+            ink = np.flatnonzero((labels[top:bottom] == other + 1).any(0))
+            found[dot] |= ink.size > 0 and ink.max() < left - 0.03 * height[other]
     return found
 
 
