@@ -169,11 +169,11 @@ def _borders_and_frames(labels, boxes, area):
 
 
 def _points_beside_stems(labels, boxes, keep):
-    """Which components, bool n, are dots to the right of the foot of another, such as the point in 7.5 under its arm."""
+    """Which components, bool n, are dots to the right of the foot of another, such as the point in 7.5."""
     height, width = (boxes[:, 2:] - boxes[:, :2]).T
     found = np.zeros(len(boxes), bool)
     for dot in np.flatnonzero(keep & (np.maximum(height, width) < 0.2 * height[keep].max(initial=0))):
-        top, left, bottom, right = boxes[dot]
+        top, left, bottom, _ = boxes[dot]
         over = (boxes[:, 1] < left) & (boxes[:, 3] > left) & (boxes[:, 0] < top) & (height > 4 * height[dot])
         for other in np.flatnonzero(keep & over & (abs(boxes[:, 2] - bottom) < 0.12 * height)):
             ink = np.flatnonzero((labels[top:bottom] == other + 1).any(0))
