@@ -129,9 +129,8 @@ def _reading(picture, probabilities, classes, threshold):
     if not candidates:
         return Reading(None, 0.0, dict.fromkeys(classes, 0.0), False, 0.0, "", "", [], [], None, None)
     scores = digit_score(probabilities)
-    quality = np.where(
-        [candidate.sign is None for candidate in candidates], probabilities.max(1) * scores, SIGN_QUALITY
-    )
+    may_be_digit = [candidate.sign is None for candidate in candidates]
+    quality = np.where(may_be_digit, probabilities.max(1) * scores, SIGN_QUALITY)
     found = [  # (ReadDigit, whether it is a digit, Candidate)
         (_read_digit(candidates[index], probabilities[index], scores[index], classes), is_digit, candidates[index])
         for index, is_digit in _choose(candidates, quality, scores, threshold, count)
@@ -160,7 +159,7 @@ def _reading(picture, probabilities, classes, threshold):
         is_digit=is_digit,
         digit_score=main.digit_score,
         number=_text(digits, lines, separator),
-        text=_text(sorted(digits + signs, key=lambda mark: mark.box[0] + mark.box[2] / 2), lines, separator),
+        text=_text(_with_signs(digits, signs), lines, separator),
         digits=digits,
         refused=refused,
         image=main.image,
@@ -177,6 +176,19 @@ def _choose(candidates, quality, scores, threshold, count):
         if count is None or any(is_digit for line in chosen for _, is_digit in line):
             break
     return [*chain(*chosen), *((index, False) for index in range(len(candidates)) if index not in set(in_line))]
+
+
+def _with_signs(digits, signs):
+    """The ReadDigits of digits, in their order, with each sign before the first digit to its right."""
+    marks = list(digits)
+    for sign in sorted(signs, key=_centre):
+        behind = (i for i, mark in enumerate(marks) if mark.line == sign.line and _centre(mark) > _centre(sign))
+        marks.insert(next(behind, len(marks)), sign)
+    return marks
+
+
+def _centre(mark):
+    return mark.box[0] + mark.box[2] / 2
 
 
 def _text(marks, lines, separator):
