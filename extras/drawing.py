@@ -20,19 +20,19 @@ def write(text, rng, height, width, digit_height, pen_width, gap=0.25, corner=No
     """
     characters = []
     for character in text:
-        size = max(round(SIGNS.get(character, (1, 0))[0] * digit_height), int(2 * pen_width))
+        share, centre = SIGNS.get(character, (1, 0.5))
+        size = max(round(share * digit_height), int(2 * pen_width))
         ink = rasterize(handwriting.random_trajectory(character, rng), rng, size, pen_width)
-        characters.append(ink[bounding_window(ink > 0, margin=0)])
+        characters.append((ink[bounding_window(ink > 0, margin=0)], centre * digit_height))
     gap = round(gap * digit_height)
-    total = sum(ink.shape[1] for ink in characters) + gap * (len(characters) - 1)
+    total = sum(ink.shape[1] for ink, _ in characters) + gap * (len(characters) - 1)
     if corner is None:
         corner = rng.integers(0, height - digit_height + 1), rng.integers(0, max(width - total, 0) + 1)
     top, left = corner
     sheet = np.zeros((height, max(width, left + total)), np.float32)
-    for character, ink in zip(text, characters, strict=True):
+    for ink, centre in characters:
         rows, columns = ink.shape
         jitter = rng.integers(-digit_height // 12, digit_height // 12 + 1) if len(text) > 1 else 0
-        centre = SIGNS.get(character, (1, 0.5))[1] * digit_height
         start = np.clip(top + int(centre - rows / 2) + jitter, 0, height - rows)
         part = sheet[start : start + rows, left : left + columns]
         np.maximum(part, ink, out=part)

@@ -14,9 +14,9 @@ from extras import difficult
 @pytest.mark.parametrize("kind", difficult.KINDS)
 def test_kinds(kind, shipped):
     rng = np.random.default_rng(11)
-    texts = [difficult.random_text(kind, index, rng) for index in range(10)]
-    if kind in difficult.NUMBERS:
-        texts = ["90210", "4711", "386", "2750", "61845"]
+    texts = ["90210", "4711", "386", "2750", "61845"]
+    if kind not in difficult.NUMBERS:
+        texts = [difficult.random_text(kind, index, rng) for index in range(10)]
     readings = [reader.read(difficult.KINDS[kind](text, rng), shipped) for text in texts]
     answers = [difficult.answer(kind, reading) for reading in readings]
     misread = [pair for pair in zip(texts, answers, strict=True) if pair[0] != pair[1]]

@@ -8,7 +8,7 @@ def as_text(reading, min_confidence=0.0, digits=None):
     digits_only = all(name.isdecimal() for name in reading.probabilities)
     if reading.prediction is None:
         answer = "No digit found" if digits_only else "Nothing found"
-    elif len(reading.text) > len(reading.prediction):
+    elif reading.text not in ("", reading.prediction):  # more than one digit, or a sign beside it
         lowest = min(digit.confidence for digit in reading.digits)
         kind = "Number" if digits_only else "Text"
         answer = f"{kind}: {reading.text}  (lowest confidence {100 * lowest:.1f}%)"
@@ -46,18 +46,8 @@ def as_json(reading):
 
 def csv_header(classes):
     probabilities = [f"probability_{name}" for name in classes]
-    return [
-        "path",
-        "prediction",
-        "confidence",
-        *probabilities,
-        "is_digit",
-        "digit_score",
-        "number",
-        "text",
-        "review",
-        "error",
-    ]
+    others = ["is_digit", "digit_score", "number", "text", "review", "error"]
+    return ["path", "prediction", "confidence", *probabilities, *others]
 
 
 def csv_row(name, reading, min_confidence, digits):

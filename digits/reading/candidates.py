@@ -32,7 +32,7 @@ class Candidate(NamedTuple):
     box: tuple  # x, y, width, height in pixels of the picture
     line: int = 0  # line of writing, from the top
     start: int = 0  # index of its first fragment in the line
-    stop: int = 1  # index after its last fragment, a piece or a part of a split one; start of a mark between them
+    stop: int = 1  # index after its last fragment, a piece or a part of a split one; start if it is a mark beside them
     complete: bool = True  # not clipped by the edge of the picture
     prior: float = 1.0  # prior probability, 0-1, of these cuts and joins
     sign: str | None = None  # of ink that is no digit by its size and place: see signs.Mark
@@ -52,7 +52,7 @@ def _cell_candidates(steps, line, number):
     for index, piece in enumerate(line):
         top, left, bottom, right = steps.boxes[piece]
         image = _image(steps, steps.pieces[top:bottom, left:right] == piece + 1, top, left)
-        yield Candidate(image, (int(left), int(top), int(right - left), int(bottom - top)), number, index, index + 1)
+        yield Candidate(image, _xywh(top, left, bottom, right), number, index, index + 1)
 
 
 def _mark_candidate(steps, mark):
@@ -60,8 +60,11 @@ def _mark_candidate(steps, mark):
     boxes = steps.boxes[list(mark.pieces)]
     (top, left), (bottom, right) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     mask = np.isin(steps.pieces[top:bottom, left:right], np.add(mark.pieces, 1))
-    box = int(left), int(top), int(right - left), int(bottom - top)
-    return Candidate(_image(steps, mask, top, left), box, mark.line, stop=0, sign=mark.sign)
+    return Candidate(_image(steps, mask, top, left), _xywh(top, left, bottom, right), mark.line, stop=0, sign=mark.sign)
+
+
+def _xywh(top, left, bottom, right):
+    return int(left), int(top), int(right - left), int(bottom - top)
 
 
 def _image(steps, mask, top, left):
@@ -94,7 +97,7 @@ def _line_candidates(steps, line, number):
             image = _image(steps, mask, top, left)
             central = top < height / 2 < bottom and left < width / 2 < right  # may touch the edge and be complete
             complete = bool(central or (top > 0 and left > 0 and bottom < height and right < width))
-            xywh = int(left), int(top), int(right - left), int(bottom - top)
+            xywh = _xywh(top, left, bottom, right)
             sign = signs.get(owner[start]) if stop == start + 1 else None
             yield Candidate(image, xywh, number, start, stop, complete, prior, sign)
 

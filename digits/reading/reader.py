@@ -175,7 +175,8 @@ def _choose(candidates, quality, scores, threshold, count):
         chosen = [_read_line(candidates, quality, scores, line, threshold, count, words) for line in writing]
         if count is None or any(is_digit for line in chosen for _, is_digit in line):
             break
-    return [*chain(*chosen), *((index, False) for index in range(len(candidates)) if index not in set(in_line))]
+    beside = [index for index, candidate in enumerate(candidates) if candidate.stop == candidate.start]
+    return [*chain(*chosen), *((index, False) for index in beside)]
 
 
 def _with_signs(digits, signs):
@@ -252,9 +253,10 @@ def _best_path_of(count, candidates, quality, scores, line):
     best = {(0, 0): (0.0, [])}  # numbers of fragments covered and of digits -> (sum of logarithms, marks)
     for index in sorted(line, key=lambda index: candidates[index].stop):
         start, stop, prior = candidates[index].start, candidates[index].stop, candidates[index].prior
-        ways = [(True, quality[index])] + [(False, 1 - scores[index])] * bool(scores[index] < MAX_SCORE_LEFT_OUT)
-        if candidates[index].sign is not None:
-            ways = [(False, SIGN_QUALITY)]
+        if candidates[index].sign is None:
+            ways = [(True, quality[index])] + [(False, 1 - scores[index])] * bool(scores[index] < MAX_SCORE_LEFT_OUT)
+        else:
+            ways = [(False, quality[index])]
         for digits in range(count + 1):
             for is_digit, chance in ways if (start, digits) in best else ():
                 sum_of_logs, marks = best[start, digits]

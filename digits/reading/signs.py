@@ -70,9 +70,9 @@ def find_marks(pieces, boxes, lines, pen, printed):
 
 def is_beside(boxes, piece, line):
     """Whether a piece is so small against a line of digits, and so near to it, that it can only be a mark in it."""
-    top, left, bottom, right = boxes[piece]
+    top, _, bottom, _ = boxes[piece]
     upper, lower, height = boxes[line, 0].min(), boxes[line, 2].max(), (boxes[line, 2] - boxes[line, 0]).max()
-    gap = np.maximum(boxes[line, 1] - right, left - boxes[line, 3]).min()
+    gap = _gaps(boxes[piece], boxes[line]).min()
     within = upper < (top + bottom) / 2 < lower + BELOW * height
     return bottom - top < SMALL * height and within and gap < REACH * height
 
@@ -93,8 +93,13 @@ def _place(boxes, piece, digits, pen):
 
 def _neighbours(box, digits):
     """(Gap to the nearest of the boxes of digits, n×4; mean top and bottom of the nearest two)."""
-    gaps = np.maximum(0, np.maximum(digits[:, 1] - box[3], box[1] - digits[:, 3]))
+    gaps = _gaps(box, digits)
     return gaps.min(), digits[np.argsort(gaps, kind="stable")[:2]][:, [0, 2]].mean(0)
+
+
+def _gaps(box, others):
+    """The gap to the left or right between a box and others, n×4; 0 where they overlap."""
+    return np.maximum(0, np.maximum(others[:, 1] - box[3], box[1] - others[:, 3]))
 
 
 def _signs_at(places):
@@ -124,8 +129,8 @@ def _sign_at(place):
     if _is_dot(place) and place.y > high and place.bottom < low:
         return "."
     length = max(place.width, place.height)
-    low = 0.97 if length > 0.24 else 1.05
-    if length > 0.17 and place.width < 2.2 * place.height and place.y > 0.7 and place.bottom > low:
+    below = place.bottom > (0.97 if length > 0.24 else 1.05)
+    if length > 0.17 and place.width < 2.2 * place.height and place.y > 0.7 and below:
         return ","
     return UNKNOWN
 

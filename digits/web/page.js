@@ -233,7 +233,7 @@ function showReading(reading, source) {
   drawOverlay();
   if (!reading) showAnswer(digitsOnly ? "Draw a digit" : "Draw");
   else if (!found) showAnswer(digitsOnly ? "No digit found" : "Nothing found");
-  else if (digits.length > 0 && reading.text.length > reading.prediction.length) {
+  else if (digits.length > 0 && reading.text !== reading.prediction) {
     const lowest = Math.min(...digits.map((digit) => digit.confidence));
     showAnswer(reading.text.replaceAll("_", " / "), `lowest confidence ${percent(lowest)}${notRead(reading)}`, false);
   } else if (!reading.is_digit) showAnswer(digitsOnly ? "Not a digit" : "None of the classes", `looks most like ${reading.prediction}, ${percent(reading.confidence)}`);
