@@ -18,10 +18,11 @@ FINE = 3  # lines are drawn at this many times the resolution, so that their edg
 STYLES = ("comb", "boxes", "round boxes", "dashed", "dotted", "double", "ticks", "base line", "frame", "neighbours")
 
 
-def field(number, rng, style, darkness=1.0):
+def field(number, rng, style, darkness=1.0, writer=None):
     """Return (ink of the digits, ink of the printed lines) of a field with a cell for each character of a number.
 
-    A blank leaves its cell empty. darkness: of the lines, 0-1.
+    A blank leaves its cell empty. darkness: of the lines, 0-1. writer: see handwriting.random_writer(); None: each
+    digit is by another one.
     """
     gap = 10 if style in ("boxes", "round boxes", "dashed") else 0
     lefts = MARGIN + (CELL_WIDTH + gap) * np.arange(len(number))
@@ -30,7 +31,8 @@ def field(number, rng, style, darkness=1.0):
     for left, character in zip(lefts, number, strict=True):
         if character != " ":
             side = int(DIGIT * CELL_WIDTH * rng.uniform(0.9, 1.1))
-            ink = rasterize(handwriting.random_trajectory(character, rng), rng, side, rng.uniform(2.5, 4))
+            strokes = handwriting.random_trajectory(character, rng, writer)
+            ink = rasterize(strokes, rng, side, rng.uniform(2.5, 4))
             top = MARGIN + (CELL_HEIGHT - side) // 2 + rng.integers(-4, 5)
             x = left + (CELL_WIDTH - side) // 2 + rng.integers(-5, 6)
             part = digits[top : top + side, x : x + side]

@@ -120,7 +120,17 @@ def trajectory(sample):
     return np.split(data.points[start : ends[-1]] / 255, ends[:-1] - start)
 
 
-def random_trajectory(character, rng):
-    """The strokes of a digit, letter or sign by a random writer of the test side."""
-    index = find("test", [character])
-    return trajectory(rng.choice(index[index < len(load().first_stroke) - 1]))
+def random_writer(rng):
+    """The number of a random writer of the test side, of whom there are strokes of all ten digits."""
+    data, index = load(), find("test", DIGITS)
+    index = index[index < len(data.first_stroke) - 1]
+    written = np.unique(np.stack([data.writers[index], data.labels[index].astype(int)]), axis=1)
+    writers, digits = np.unique(written[0], return_counts=True)
+    return rng.choice(writers[digits == 10])
+
+
+def random_trajectory(character, rng, writer=None):
+    """The strokes of a digit, letter or sign by a writer of the test side; writer: see random_writer(), None: any."""
+    data, index = load(), find("test", [character])
+    index = index[index < len(data.first_stroke) - 1]
+    return trajectory(rng.choice(index if writer is None else index[data.writers[index] == writer]))

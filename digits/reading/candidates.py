@@ -38,9 +38,12 @@ class Candidate(NamedTuple):
     sign: str | None = None  # of ink that is no digit by its size and place: see signs.Mark
 
 
-def find_candidates(picture):
-    """Return the Candidates in a picture, uint8 H×W×3, line by line, each from the left; [] where there is no ink."""
-    steps = preprocess(picture)
+def find_candidates(picture, cells=None):
+    """Return the Candidates in a picture, uint8 H×W×3, line by line, each from the left; [] where there is no ink.
+
+    cells: see segmentation.preprocess().
+    """
+    steps = preprocess(picture, cells)
     candidates_of = _cell_candidates if steps.rows else _line_candidates
     digits = [candidate for number, line in enumerate(steps.lines) for candidate in candidates_of(steps, line, number)]
     beside = [mark for mark in steps.marks if mark.pieces[0] not in steps.lines[mark.line]]

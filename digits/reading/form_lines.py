@@ -89,6 +89,13 @@ def find_form(mask, darkness):
     return add_long_lines(mask, darkness, form, across, down, pen)
 
 
+def unprinted_row(cells, shape):
+    """The Row of so many cells, of equal width, that fills a picture of this shape, with no printed line."""
+    height, width = shape
+    sides = [Line(0, height, width * index / cells, 0.0, 0.0) for index in range(cells + 1)]
+    return Row(Line(0, width, -1.0, 0.0, 0.0), Line(0, width, float(height), 0.0, 0.0), list(pairwise(sides)))
+
+
 def erase(mask, form, darkness):
     """The mask, bool H×W, without the lines of a Form; see erase_lines()."""
     return erase_lines(mask, darkness, form.across, form.down)

@@ -77,31 +77,34 @@ def read(picture, model, box=None, digits=None):
     return classify([segmented], model)[0]
 
 
-def preprocess(picture, box=None, page=0, limit=MAX_PIXELS, whole=False):
+def preprocess(picture, box=None, page=0, limit=MAX_PIXELS, whole=False, cells=None):
     """Return (uint8 H×W×3 pixels in which digits were searched, factor of reduction, size before, Candidates)."""
     pixels, factor, size = open_picture(picture, box, page, WORKING_PIXELS, limit)
     if whole:
         image_and_box = resize_whole(pixels)
         return pixels, factor, size, [Candidate(*image_and_box)] if image_and_box else []
-    candidates = find_candidates(pixels)
+    candidates = find_candidates(pixels, cells)
     heights = [candidate.box[3] for candidate in candidates if candidate.sign is None]
     if factor > 1 and (not heights or np.median(heights) < SMALL_WRITING):
         pixels, factor, size = open_picture(picture, box, page, FINE_PIXELS, limit)
-        candidates = find_candidates(pixels)
+        candidates = find_candidates(pixels, cells)
     return pixels, factor, size, candidates
 
 
-def segment(picture, box=None, page=0, limit=MAX_PIXELS, whole=False, digits=None):
+def segment(picture, box=None, page=0, limit=MAX_PIXELS, whole=False, digits=None, cells=None):
     """The first half of read(), without the network: return the Segmented picture.
 
     page: of a TIFF, from 0. limit: pixels; a larger picture is refused. whole: use it as one image, without searching
-    it for writing. digits: see read(). Raises PictureError.
+    it for writing. digits: see read(). cells: how many cells the picture, a field of a form, has side by side; then
+    what is in a cell is a digit. Raises PictureError.
     """
     try:
-        _, factor, (height, width), candidates = preprocess(picture, box, page, limit, whole)
+        _, factor, (height, width), candidates = preprocess(picture, box, page, limit, whole, cells)
     except MemoryError:
         raise PictureError("there is not enough memory for this picture") from None
     part = box or (0, 0, width, height)
+    if cells and not digits and all(one.stop == one.start + 1 for one in candidates):
+        digits = len(candidates) or None
     return Segmented([one._replace(box=_box_in_picture(one.box, factor, part)) for one in candidates], part, digits)
 
 

@@ -19,7 +19,7 @@ from digits.reading.foreground import (
     is_clean,
     otsu_threshold,
 )
-from digits.reading.form_lines import cell_of, erase, find_form
+from digits.reading.form_lines import cell_of, erase, find_form, unprinted_row
 from digits.reading.normalization import pen_width
 from digits.reading.signs import find_marks, is_beside
 
@@ -46,8 +46,11 @@ class Steps(NamedTuple):
     marks: list  # of signs.Mark: what is in the lines and no digit
 
 
-def preprocess(picture):
-    """Return the Steps from a picture, uint8 H×W×3, to its pieces."""
+def preprocess(picture, cells=None):
+    """Return the Steps from a picture, uint8 H×W×3, to its pieces.
+
+    cells: how many cells of one width lie side by side in it, as in the field of a form; None: not known.
+    """
     ink = foreground(picture)
     smooth = _without_noise(ink)
     levels = find_levels(smooth)
@@ -55,8 +58,11 @@ def preprocess(picture):
     form = find_form(smooth > levels.faint, smooth)
     unprinted = erase(inked, form, smooth)
     strokes = connected_strokes(unprinted, smooth, levels)
-    found = find_pieces_in_cells(strokes, form.rows) if form.rows else None
-    rows = form.rows if found else []
+    rows = form.rows
+    if cells and sum(len(row.sides) for row in rows) != cells:
+        rows = [unprinted_row(cells, ink.shape)]
+    found = find_pieces_in_cells(strokes, rows) if rows else None
+    rows = rows if found else []
     if not found:
         pieces, boxes, specks = find_pieces(strokes)
         found = pieces, boxes, *find_lines_and_marks(pieces, boxes, specks, inked & ~unprinted)

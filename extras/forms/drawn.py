@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from digits.data import handwriting
 from extras import form_fields
 from extras.drawing import BLACK, WHITE, on_paper
 from extras.forms.description import Field, Form
@@ -92,12 +93,13 @@ def blank(title):
 
 
 def filled(title, values, rng, pen=form_fields.INK):
-    """The page of a form that was filled in; values: name of a field -> its digits; pen: RGB colour of the ink."""
+    """The page of a form that one person has filled in; values: name of a field -> its digits; pen: RGB of the ink."""
+    writer = handwriting.random_writer(rng)
     ink = np.zeros((HEIGHT, WIDTH), np.float32)
     for one in FORMS[title]:
         number = values[one.name]
         if number:
-            _paste(ink, form_fields.field(number, rng, one.style)[0], one)
+            _paste(ink, form_fields.field(number, rng, one.style, writer=writer)[0], one)
     page = blank(title)
     return np.rint(page + ink[..., None] * (pen - page)).astype(np.uint8)
 
