@@ -49,7 +49,9 @@ def run(work, *arguments):
 
 def fail(error, status, label="error: "):
     """Print an error as one line on stderr and return the status."""
-    print(f"{Path(sys.argv[0]).name}: {label}{' '.join(str(error).split())}", file=sys.stderr)
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    print(f"{name}: {label}{' '.join(str(error).split())}", file=sys.stderr)
     return status
 
 

@@ -1,18 +1,16 @@
 """Many pictures: all processors segment them, and the network classifies them in batches."""
 
 import sys
-from collections import deque
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from digits.cli import RunError, UsageError, progress
+from digits.cli import UsageError, progress
 from digits.model import describe
 from digits.reading import image_file, reader, worker_pool
 
 BATCH = 20  # pictures that the network classifies at a time
-AHEAD = 40  # pictures for each worker that are segmented before they are needed, so that memory does not grow
 POOL_FROM = 100  # pictures; fewer are segmented in this process, which is sooner than to start others
 
 
@@ -51,7 +49,8 @@ def read_pictures(pictures, model_path, box=None, digits=None):
     box, digits: as for reader.read(). Raises UsageError if the model cannot be used, RunError if a worker was killed.
     """
     size = 1 if sys.stdout.isatty() and len(pictures) <= BATCH else BATCH
-    readings = _classify(_segment(pictures, (box, digits, not describe(model_path).segment)), model_path, size)
+    segment = partial(_segment_one, box=box, digits=digits, whole=not describe(model_path).segment)
+    readings = _classify(worker_pool.in_order(segment, pictures, POOL_FROM), model_path, size)
     return readings if sys.stdout.isatty() else progress(readings, "Reading pictures", len(pictures))
 
 
@@ -63,25 +62,8 @@ def _classify(results, model_path, size):
             yield picture, None if error else next(readings), error
 
 
-def _segment(pictures, how):
-    """Yield (Picture, Segmented or None, error message or None) for each."""
-    if worker_pool.COUNT == 1 or len(pictures) <= POOL_FROM:
-        yield from (_segment_one(picture, *how) for picture in pictures)
-        return
-    pool, running = worker_pool.pool(), deque()
-    try:
-        for picture in pictures:
-            running.append(pool.submit(_segment_one, picture, *how))
-            if len(running) > AHEAD * worker_pool.COUNT:
-                yield running.popleft().result()
-        yield from (one.result() for one in running)
-    except BrokenProcessPool:
-        raise RunError("a process that reads pictures was killed, probably out of memory; read fewer") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _segment_one(picture, box, digits, whole):
+    """Return (Picture, Segmented or None, error message or None)."""
     try:
         return picture, reader.segment(picture.source, box, picture.page, whole=whole, digits=digits), None
     except image_file.PictureError as error:

@@ -4,10 +4,36 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from digits.cli import RunError
 
 # One worker for each processor; 8 at most, since each takes about 100 MB, and more while it reads a large picture.
 COUNT = min(os.cpu_count() or 1, 8)
+AHEAD = 40  # results for each worker that are computed before they are needed, so that memory does not grow
+
+
+def in_order(work, items, few):
+    """Yield work(item) for each of a list of items, in their order: by all processors, or here if there are few.
+
+    Raises RunError if a worker was killed.
+    """
+    if COUNT == 1 or len(items) <= few:
+        yield from map(work, items)
+        return
+    workers, running = pool(), deque()
+    try:
+        for item in items:
+            running.append(workers.submit(work, item))
+            if len(running) > AHEAD * COUNT:
+                yield running.popleft().result()
+        yield from (one.result() for one in running)
+    except BrokenProcessPool:
+        raise RunError("a process that reads pictures was killed, probably out of memory; read fewer") from None
+    finally:
+        workers.shutdown(cancel_futures=True)
 
 
 def pool():

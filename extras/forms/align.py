@@ -13,6 +13,8 @@ import numpy as np
 from digits.cli import UsageError
 
 WORKING_PIXELS = 1_000_000, 3_000_000  # pictures are reduced to the first; to the second, if that fails
+LIGHT_PIXELS, WIDER_THAN_STROKES = 1_000_000, 15  # of a reduced copy
+WHITE = 250
 FEATURES, MIN_MATCHES = 3000, 12
 RATIO = 0.8  # of the distances of the best and the second best match, at most
 CORNERS = 600  # of the form, that are tracked
@@ -44,8 +46,21 @@ class Aligned(NamedTuple):
     moves: np.ndarray  # float n×2, how far they are from where the homography has them, in pixels of the form
 
 
+def without_shadows(picture):
+    """A picture of paper, uint8 H×W×3, in the light that it would have without shadows: paper becomes white.
+
+    The light is what a morphological closing, wider than strokes, leaves of a reduced copy.
+    """
+    height, width = picture.shape[:2]
+    scale = min(1.0, (LIGHT_PIXELS / (height * width)) ** 0.5)
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    light = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((WIDER_THAN_STROKES, WIDER_THAN_STROKES)))
+    light = cv2.resize(cv2.GaussianBlur(light, (0, 0), 2), (width, height))
+    return cv2.divide(picture, light, scale=WHITE)
+
+
 def reference(form):
-    """The Reference of a form, uint8 H×W×3. Raises UsageError if there is too little on it."""
+    """The Reference of a form, uint8 H×W×3 without_shadows(). Raises UsageError if there is too little on it."""
     level, scale = _reduced(form, WORKING_PIXELS[0])
     keypoints, descriptors = _features(level)
     if len(keypoints) < MIN_MATCHES:
@@ -55,7 +70,7 @@ def reference(form):
 
 
 def align(form, sheet):
-    """Return where a Reference is on a sheet, uint8 H×W×3, as Aligned. Raises NotAligned."""
+    """Return where a Reference is on a sheet, uint8 H×W×3 without_shadows(), as Aligned. Raises NotAligned."""
     for pixels in WORKING_PIXELS:
         try:
             return _align(form, *_reduced(sheet, pixels))
@@ -88,7 +103,9 @@ def _align(form, level, scale):
     corners, moves = form.corners.reshape(-1, 2), np.zeros((0, 2))
     for _ in range(2):
         seen = cv2.warpPerspective(level, matrix, form.level.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        tracked, status, _ = cv2.calcOpticalFlowPyrLK(form.level, seen, form.corners, None, winSize=(15, 15), maxLevel=2)
+        tracked, status, _ = cv2.calcOpticalFlowPyrLK(
+            form.level, seen, form.corners, None, winSize=(15, 15), maxLevel=2
+        )
         places, found = tracked.reshape(-1, 2), status.ravel() > 0
         if found.sum() < MIN_MATCHES:
             raise NotAligned("the form is not found on it")
@@ -99,18 +116,16 @@ def _align(form, level, scale):
     seen = cv2.warpPerspective(level, matrix, form.level.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     share = _share_found(form.level, seen)
     if share < MIN_FOUND:
-        raise NotAligned(f"only {100 * share:.0f}% of what is printed on the form is found on it")
+        raise NotAligned("it is another form")
     to_form, from_level = np.diag([form.scale, form.scale, 1]), np.diag([1 / scale, 1 / scale, 1])
     return Aligned(from_level @ matrix @ to_form, corners[found][near] / form.scale, moves[near] / form.scale)
 
 
 def _reduced(picture, pixels):
-    """Return (uint8 h×w, the grey levels of a picture of at most so many pixels, without shadows; how much smaller)."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    scale = min(1.0, (pixels / grey.size) ** 0.5)
-    grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    paper = cv2.GaussianBlur(cv2.dilate(grey, np.ones((25, 25))), (0, 0), 12)
-    return cv2.divide(grey, paper, scale=255), scale
+    """Return (uint8 h×w, the grey levels of a picture of at most so many pixels; how much smaller it is)."""
+    scale = min(1.0, (pixels / (picture.shape[0] * picture.shape[1])) ** 0.5)
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), scale
 
 
 def _features(level):
@@ -148,7 +163,8 @@ def _scale_at(matrix, x, y):
 
 
 def _share_found(form, seen):
-    """The share of what is printed on a form that is also on a sheet; uint8 h×w both."""
+    """The share of what is printed on a form that is also on a sheet, less what is there by chance; uint8 h×w both."""
     printed = form < 255 * (1 - DARK)
     dark = cv2.dilate((seen < 255 * (1 - DARK / 2)).astype(np.uint8), np.ones((3, 3)))
-    return float(dark[printed].mean()) if printed.any() else 0.0
+    by_chance = float(dark.mean())
+    return (float(dark[printed].mean()) - by_chance) / (1 - by_chance) if printed.any() and by_chance < 1 else 0.0

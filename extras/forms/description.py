@@ -46,7 +46,9 @@ def load(path):
         raise UsageError(f"{path}: not a JSON file ({first_line(error)})") from None
     try:
         several = content if isinstance(content, list) else [content]
-        forms = [_form(one, path.parent, f"form {number}: " * (len(several) > 1)) for number, one in enumerate(several, 1)]
+        forms = [
+            _form(one, path.parent, f"form {number}: " * (len(several) > 1)) for number, one in enumerate(several, 1)
+        ]
         if not forms:
             raise UsageError('there is no form; it begins with {"form": "blank_form.png", "fields": …')
         names = [name for form in forms for name in form.fields]
@@ -62,7 +64,10 @@ def save(forms, path):
     """Write Forms as a JSON file, a line for each field; pictures are named relative to its folder."""
     blocks = []
     for form in forms:
-        lines = [f"    {json.dumps(name, ensure_ascii=False)}: {json.dumps(_as_json(field))}" for name, field in form.fields.items()]
+        lines = [
+            f"    {json.dumps(name, ensure_ascii=False)}: {json.dumps(_as_json(field))}"
+            for name, field in form.fields.items()
+        ]
         page = f'"page": {form.page + 1}, ' if form.page else ""
         head = f'{{"form": {json.dumps(form.picture.name, ensure_ascii=False)}, {page}"fields": {{\n'
         blocks.append(head + ",\n".join(lines) + "\n}}")
@@ -77,7 +82,9 @@ def check_boxes(form, width, height):
         x, y, w, h = field.box
         if x + w > width or y + h > height:
             box = ", ".join(map(str, field.box))
-            raise UsageError(f"field {name!r}: the box [{box}] is not inside the {width}×{height} pixels of {form.picture}")
+            raise UsageError(
+                f"field {name!r}: the box [{box}] is not inside the {width}×{height} pixels of {form.picture}"
+            )
 
 
 def _as_json(field):
@@ -100,7 +107,9 @@ def _form(content, folder, where):
     if not _is_number(page, least=1):
         raise UsageError(f'{where}"page" is {json.dumps(page)}, not a number from 1')
     if not isinstance(fields, dict) or not fields:
-        raise UsageError(f'{where}"fields" must list at least one field, such as "Order": {{"box": [420, 340, 348, 70]}}')
+        raise UsageError(
+            f'{where}"fields" must list at least one field, such as "Order": {{"box": [420, 340, 348, 70]}}'
+        )
     return Form(folder / picture, page - 1, {name: _field(name, one, where) for name, one in fields.items()})
 
 

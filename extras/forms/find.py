@@ -1,0 +1,12 @@
+"""stub"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Settings:
+    pass
+
+
+def find(settings):
+    pass

@@ -1,0 +1,183 @@
+"""python -m extras.forms read: a table with a row for each sheet, and a page to review what is doubtful."""
+
+import dataclasses
+import json
+import sys
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from digits import model
+from digits.cli import UsageError, number, option, progress
+from digits.reading import reader, worker_pool
+from extras.forms import description, pages, sheets
+from extras.forms.table import Row, Table
+
+FEW = 4  # sheets that are read in this process, which is sooner than to start others
+BATCH = 10  # sheets that the network reads at a time
+# Degrees of rotation, shear and scale of the copies of a digit that the network sees as well
+VIEWS = (0, 0, 1), (10, 0, 1), (-10, 0, 1), (0, 0.2, 1), (0, -0.2, 1), (0, 0, 1.12), (0, 0, 0.88)
+
+
+@dataclasses.dataclass
+class Settings:
+    """Each setting is also a flag."""
+
+    files: list = option(
+        (), "the form's JSON file, then scans: pictures, TIFFs, PDFs, folders of them", positional=True
+    )
+    output: Path = option(None, "table to write (default: the first scan's name with .csv, in this folder)", Path)
+    model: Path = option(None, model.HELP, Path)
+    min_confidence: float = option(0.8, "mark fields below it for review, 0-1", number(float, least=0, most=1))
+    json: bool = option(False, "also print a JSON object for each sheet")
+    overwrite: bool = option(False, "replace a table that is already there")
+
+    def __post_init__(self):
+        if len(self.files) < 2:
+            raise UsageError("name the form's JSON file and at least one scan or folder of scans")
+        first = Path(self.files[1])
+        self.output = self.output or Path(f"{(first.resolve() if first.is_dir() else first.with_suffix('')).name}.csv")
+        if self.output.suffix.lower() != ".csv":
+            raise UsageError(f"--output: {self.output} does not end in .csv")
+        self.model = self.model or model.default_path("mnist", "cnn")
+
+
+class FieldReading(NamedTuple):
+    """What was read in a field."""
+
+    number: str  # "" if it is empty
+    confidence: float | None  # 0-1, of the least certain digit; None if it is empty
+    doubt: str  # why a person should look at it, "" if there is no need
+    picture: bytes  # JPEG
+
+
+def read(settings):
+    model.check(settings.model)
+    if not model.describe(settings.model).segment:
+        raise UsageError(f"--model: {settings.model} classifies pictures whole; name a model of digits")
+    path = Path(settings.files[0])
+    forms = description.load(path)
+    for form in forms:
+        sheets.open_form(form)
+        sheets.reference(form.picture, form.page)
+    exclude = {form.picture.resolve() for form in forms}
+    all_sheets, left_out = pages.find_sheets(settings.files[1:], len(forms), exclude)
+    if left_out:
+        names = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
+        print(f"Left out, neither pictures nor PDFs: {names}", file=sys.stderr)
+    names = [name for form in forms for name in form.fields]
+    inputs = [path.stat().st_mtime_ns for path in (path, settings.model, *(form.picture for form in forms))]
+    about = f"{forms} {settings.min_confidence} {inputs}"
+    with Table(settings.output, names, about, settings.overwrite) as table:
+        waiting = [sheet for sheet in all_sheets if key_of(sheet) not in table.done]
+        if not waiting:
+            advice = "--overwrite reads them again, --output writes another table"
+            raise UsageError(f"{settings.output}: has all {len(all_sheets)} sheets already; {advice}")
+        try:
+            failed, marked = read_sheets(waiting, forms, table, settings)
+        except KeyboardInterrupt:
+            done = f"interrupted; {len(table.done)} of {len(all_sheets)} sheets are in {settings.output}"
+            again = "the same command without --overwrite" if settings.overwrite else "the same command"
+            raise KeyboardInterrupt(f"{done}, {again} reads the others") from None
+    if not settings.json:
+        print(f"Table: {settings.output}   Review page: {table.page}")
+        done = f"Read {len(waiting) - failed:,} of {len(waiting):,} sheets"
+        print(f"{done}; {marked:,} of {len(names) * (len(waiting) - failed):,} fields to be reviewed")
+    return 2 if failed else 0
+
+
+def key_of(sheet):
+    """The file and the page by which a sheet is known in the table."""
+    return sheet.file, sheet.pages[0].number + 1
+
+
+def read_sheets(waiting, forms, table, settings):
+    """Read sheets into the Table; return how many were not read in full, and how many fields are to be reviewed."""
+    fields = {name: field for form in forms for name, field in form.fields.items()}
+    cut_sheets = worker_pool.in_order(partial(sheets.cut, forms=forms), waiting, FEW)
+    on_screen = settings.json and sys.stdout.isatty()  # where a progress bar would be in the way
+    cut_sheets = cut_sheets if on_screen else progress(cut_sheets, "Reading sheets", len(waiting))
+    failed = marked = 0
+    while batch := list(islice(cut_sheets, BATCH if len(waiting) > FEW else 1)):
+        cut_fields = [(name, cut) for sheet in batch for name, cut in sheet.fields.items()]
+        readings = reader.classify([cut.segmented for _, cut in cut_fields], settings.model) if cut_fields else []
+        results = iter(_field_readings(cut_fields, readings, fields, settings))
+        for sheet in batch:
+            row = _row(sheet, {name: next(results) for name in sheet.fields}, fields)
+            table.add(row)
+            failed += bool(row.error)
+            marked += len(row.doubts) if not row.error else 0
+            if settings.json:
+                print(json.dumps(_as_json(row)), flush=True)
+    return failed, marked
+
+
+def _field_readings(cut_fields, readings, fields, settings):
+    """The FieldReadings of (name, CutField) pairs and their Readings."""
+    confidences = steady_confidences(readings, settings.model)
+    for (name, cut), reading, confidence in zip(cut_fields, readings, confidences, strict=True):
+        field = fields[name]
+        written = reading.number if field.cells or field.digits else reading.text
+        doubt = find_doubt(field, reading, confidence, settings.min_confidence)
+        yield FieldReading(written, confidence, doubt, cut.picture)
+
+
+def find_doubt(field, reading, confidence, min_confidence):
+    """Why a person should look at a Field, from its Reading; "" if there is no need."""
+    if reading.prediction is None:
+        return "empty" if field.required else ""
+    if not reading.digits:
+        return "not a number"
+    doubts, found = [], len(reading.digits)
+    if field.digits and found != field.digits:
+        doubts.append(f"{found} digit{'s' * (found > 1)}, not {field.digits}")
+    elif field.cells and found > field.cells:
+        doubts.append(f"{found} digits in {field.cells} cells")
+    if reading.refused:
+        doubts.append("a mark was not read")
+    if confidence < min_confidence:
+        doubts.append(f"confidence {100 * confidence:.0f}%")
+    return "; ".join(doubts)
+
+
+def steady_confidences(readings, model_path):
+    """The confidence of the least certain digit of each Reading, 0-1; None without digits.
+
+    It is the mean probability of the digit in copies of its image that are turned, slanted and resized a little
+    (test-time augmentation): digits that are misread are less steady than those that are read right.
+    """
+    images = [digit.image for reading in readings for digit in reading.digits]
+    if not images:
+        return [None] * len(readings)
+    network, classes, *_ = model.load(model_path)
+    chosen = [classes.index(digit.digit) for reading in readings for digit in reading.digits]
+    views = [np.stack([cv2.warpAffine(image, _view(*how), (28, 28)) for image in images]) for how in VIEWS]
+    probabilities = np.mean([reader.predict(network, view[..., None]) for view in views], axis=0)
+    steady = iter(probabilities[np.arange(len(chosen)), chosen].tolist())
+    return [min((next(steady) for _ in reading.digits), default=None) for reading in readings]
+
+
+def _view(rotation, shear, scale):
+    """The 2×3 matrix of cv2.warpAffine that turns, slants and resizes an image of 28×28 around its centre."""
+    matrix = cv2.getRotationMatrix2D((13.5, 13.5), rotation, scale)
+    return matrix @ np.array([[1, shear, -13.5 * shear], [0, 1, 0], [0, 0, 1]])
+
+
+def _row(sheet, readings, fields):
+    """The Row of a CutSheet; readings: FieldReadings by name."""
+    file, page = key_of(sheet.sheet)
+    missing = FieldReading("", None, "not read", b"")
+    values = {name: readings.get(name, missing) for name in fields}
+    return Row(file, page, values, "; ".join(sheet.errors), sheet.pictures)
+
+
+def _as_json(row):
+    fields = {
+        name: {"number": one.number, "confidence": one.confidence, "review": one.doubt or None}
+        for name, one in row.fields.items()
+    }
+    return {"file": row.file, "page": row.page, "fields": fields, "review": row.doubts, "error": row.error or None}

@@ -1,0 +1,80 @@
+"""A scanned sheet -> its fields, cut out and segmented; this runs in worker processes, without TensorFlow."""
+
+from functools import lru_cache
+from itertools import zip_longest
+from typing import NamedTuple
+
+import cv2
+
+from digits.cli import UsageError
+from digits.reading import reader
+from extras.forms import align, description, pages
+
+MARGIN = 4  # pixels of the form around a field, so that its lines are in the picture
+FIELD_WIDTH, SHEET_WIDTH = 640, 1000  # pixels of the pictures in the review page, at most
+
+
+class CutField(NamedTuple):
+    segmented: reader.Segmented
+    picture: bytes  # JPEG
+
+
+class CutSheet(NamedTuple):
+    """The fields of a sheet by name; without those of pages that are missing, or not aligned."""
+
+    sheet: pages.Sheet
+    fields: dict  # name -> CutField
+    errors: list  # of str, why pages were not read
+    pictures: list  # JPEG bytes of these pages, if they could be opened
+
+
+def open_form(form):
+    """The picture of a Form, uint8 H×W×3, without shadows. Raises UsageError if it does not fit the fields."""
+    try:
+        picture = pages.open_page(pages.Page(form.picture, form.page))
+        description.check_boxes(form, *picture.shape[1::-1])
+        return align.without_shadows(picture)
+    except pages.PictureError as error:
+        raise UsageError(f"{form.picture}: {error}") from None
+
+
+@lru_cache
+def reference(picture, page):
+    """The align.Reference of a form, computed once in each process. Raises UsageError."""
+    try:
+        return align.reference(align.without_shadows(pages.open_page(pages.Page(picture, page))))
+    except UsageError as error:
+        raise UsageError(f"{picture}: {error}") from None
+
+
+def cut(sheet, forms):
+    """Cut the fields of Forms out of a Sheet, one page for each: return the CutSheet."""
+    cv2.setNumThreads(1)  # other sheets keep the other processors busy
+    found = CutSheet(sheet, {}, [], [])
+    for number, (page, form) in enumerate(zip_longest(sheet.pages, forms), 1):
+        where, picture = f"page {number}: " * (len(forms) > 1), None
+        try:
+            if page is None:
+                raise pages.PictureError("missing")
+            picture = align.without_shadows(pages.open_page(page))
+            aligned = align.align(reference(form.picture, form.page), picture)
+            found.fields.update({name: _cut_field(picture, aligned, field) for name, field in form.fields.items()})
+        except UsageError as error:
+            found.errors.append(f"{where}{error}")
+            if picture is not None:
+                found.pictures.append(as_jpeg(picture, SHEET_WIDTH))
+        except MemoryError:
+            found.errors.append(f"{where}there is not enough memory for this picture")
+    return found
+
+
+def _cut_field(picture, aligned, field):
+    crop = align.cut_out(picture, aligned, field.box, MARGIN)
+    return CutField(reader.segment(crop, digits=field.digits, cells=field.cells), as_jpeg(crop, FIELD_WIDTH))
+
+
+def as_jpeg(picture, width):
+    """A picture, uint8 H×W×3, of at most this width, as the bytes of a JPEG file."""
+    scale = min(1.0, width / picture.shape[1])
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 75])[1].tobytes()
