@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from digits.reading.form_lines import find_form
+from digits.reading.form_lines import find_form, find_ticks
 from digits.reading.straight_lines import Line
 from extras.forms.align import without_shadows
 from extras.forms.description import MOST, Field
@@ -24,6 +24,7 @@ MIN_BOX = 0.018  # width and height of a box that is alone; smaller ones are to 
 CELL_GAP = 0.5  # between cells of a row, as a share of their height
 MIN_BASE_LINE = 0.045  # length
 MAX_BASE_LINE = 0.85  # as a share of the width of all that is printed; longer ones separate parts of the form
+MIN_PITCH, MAX_PITCH = 0.017, 0.05  # of ticks
 MIN_ABOVE, MAX_ABOVE = 0.016, 0.036  # height of the field above a base line
 
 
@@ -55,11 +56,10 @@ class Page(NamedTuple):
 
 def find_fields(picture):
     """The Fields of a form, uint8 H×W×3, from the top and from the left."""
-    scale = min(1.0, (PIXELS / (picture.shape[0] * picture.shape[1])) ** 0.5)
-    small = cv2.resize(without_shadows(picture), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    level, boxes, lines = small.min(-1), [], []
+    level, matrix = _straightened(picture)
+    boxes, lines = [], []
     for least in LEVELS:
-        page = Page(level, (level < least).astype(np.uint8), max(small.shape))
+        page = Page(level, (level < least).astype(np.uint8), max(level.shape))
         for mask in (page.ink, _dashed(page)):
             segments = _segments(page, mask)
             lines = [one for one in lines if not any(_is_part(one, other) for other in segments)]
@@ -70,7 +70,21 @@ def find_fields(picture):
     page = page._replace(ink=(level < LEVELS[2]).astype(np.uint8))
     lines = [line for line in lines if not any(_is_side_of(line, box, page.unit) for box in boxes)]
     boxes += _fields_on_lines(page, lines, boxes)
-    return [_as_field(box, scale, picture.shape) for box in _in_reading_order(boxes)]
+    return [_as_field(box, matrix, picture.shape) for box in _in_reading_order(boxes)]
+
+
+def _straightened(picture):
+    """Return (uint8 h×w, the grey levels of a picture, reduced and turned so that lines across are level; the 2×3
+    matrix from its pixels to those of the picture)."""
+    scale = min(1.0, (PIXELS / (picture.shape[0] * picture.shape[1])) ** 0.5)
+    level = cv2.resize(without_shadows(picture), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).min(-1)
+    page = Page(level, (level < LEVELS[2]).astype(np.uint8), max(level.shape))
+    longest = sorted(_segments(page, page.ink), key=lambda line: line.length)[-10:]
+    slope = float(np.median([line.slope for line in longest])) if longest else 0.0
+    matrix = cv2.getRotationMatrix2D((level.shape[1] / 2, level.shape[0] / 2), np.rad2deg(slope), 1)
+    if abs(slope) > 0.002:
+        level = cv2.warpAffine(level, matrix, level.shape[::-1], flags=cv2.INTER_LINEAR, borderValue=255)
+    return level, cv2.invertAffineTransform(matrix) / scale
 
 
 def _dashed(page):
@@ -160,8 +174,8 @@ def _boxes_in(region, page):
         lines = [
             Line(one.start + left, one.stop + left, one.offset + top - one.slope * left, *one[3:]) for one in lines
         ]
-        printed = all(_is_printed(page, line) for line in lines) and not _is_in_text(page, box)
-        if box.width > 0.8 * region.width and box.cells <= MOST and printed:
+        is_row = box.height >= MIN_HEIGHT * page.unit and box.width > 0.8 * region.width and box.cells <= MOST
+        if is_row and all(_is_printed(page, line) for line in lines) and not _is_in_text(page, box):
             return [box]
     sides = _sides(page.ink, region)
     alone = (
@@ -241,13 +255,13 @@ def _fields_on_lines(page, lines, boxes):
     lines = [one for one in lines if _is_free_below(page, one)]
     found = []
     for line in lines:
-        cells, pitch = _ticks(page, line)
+        cells, height = _ticks(page, line)
         if not cells and (line.length > longest or _ends_at_sides(page, line) or _is_underline(page, line)):
             continue
         limits = [other.middle for other in lines if _is_above(other.start, other.stop, other.middle, line)]
         limits += [box.bottom for box in boxes if _is_above(box.x, box.right, box.bottom, line)]
         room = line.middle - max(limits, default=0) - 3
-        free = 1.25 * pitch if cells else _free_above(page, line)
+        free = height if cells else _free_above(page, line)
         height = min(room, free if free >= MIN_ABOVE * page.unit else MAX_ABOVE * page.unit)
         if height >= 0.7 * MIN_ABOVE * page.unit:
             found.append(Box(line.start, line.middle - height, line.length, height + line.thickness, cells))
@@ -259,16 +273,15 @@ def _is_above(left, right, bottom, line):
 
 
 def _ticks(page, line):
-    """Return (number of cells between the evenly spaced ticks on a line, their width); 0, 0 without ticks."""
-    reach = max(3, round(0.003 * page.unit))
-    x = np.arange(max(0, line.start - 2), min(page.ink.shape[1], line.stop + 2))
-    rows = np.floor(line.at(x) - line.thickness / 2).astype(int) - np.arange(1, reach + 1)[:, None]
-    starts, stops = _runs(page.ink[rows.clip(0), x].all(0))
-    places = (x[0] + (starts + stops) / 2)[stops - starts <= MAX_THICKNESS * page.unit + 2]
-    pitch = np.diff(places)
-    if len(places) < 3 or np.ptp(places) < 0.8 * line.length or pitch.min() < MIN_CELL_WIDTH * page.unit:
-        return 0, 0
-    return (len(pitch), float(pitch.mean())) if np.ptp(pitch) < 0.3 * pitch.mean() else (0, 0)
+    """Return (number of cells between the evenly spaced ticks on a line, height of the cells); 0, 0 without ticks."""
+    ends = line.at(np.array([line.start, line.stop]))
+    top, left = max(0, int(ends.min() - MAX_HEIGHT * page.unit)), max(0, line.start - 5)
+    mask = page.ink[top : int(ends.max() + line.thickness + 3), left : line.stop + 5] > 0
+    offset = line.offset + line.slope * left - top
+    inside = Line(line.start - left, line.stop - left, offset, line.slope, line.thickness)
+    row = find_ticks(mask, inside, [inside], [], line.thickness)
+    pitch = line.length / len(row.sides) if row else 0
+    return (len(row.sides), row.height) if MIN_PITCH * page.unit <= pitch <= MAX_PITCH * page.unit else (0, 0)
 
 
 def _runs(mask):
@@ -324,9 +337,8 @@ def _in_reading_order(boxes):
     return [box for _, row in rows for box in sorted(row)]
 
 
-def _as_field(box, scale, shape):
-    """The Field of a Box, with its printed lines, in a picture of this shape."""
-    left, top = max(0, round((box.x - 2) / scale)), max(0, round((box.y - 2) / scale))
-    right, bottom = round((box.right + 2) / scale), round((box.bottom + 2) / scale)
-    right, bottom = min(right, shape[1]), min(bottom, shape[0])
+def _as_field(box, matrix, shape):
+    """The Field around a Box, with its printed lines; matrix: from pixels of the Box to those of a picture, H×W×3."""
+    corners = np.array([(x, y, 1) for x in (box.x - 2, box.right + 2) for y in (box.y - 2, box.bottom + 2)]) @ matrix.T
+    (left, top), (right, bottom) = np.rint([corners.min(0), corners.max(0)]).astype(int).clip(0, shape[1::-1]).tolist()
     return Field((left, top, right - left, bottom - top), box.cells if box.cells > 1 else None)
