@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from digits.reading.normalization import to_mnist
-from digits.reading.segmentation import is_stacked, preprocess
+from digits.reading.segmentation import FormField, is_stacked, preprocess
 
 MAX_JOINED = 3  # neighbouring pieces in one digit
 SPLIT_ASPECT, SPLIT_ASPECT_ALONE = 0.9, 1.2  # width / height above which a piece is split: in a line, alone in it
@@ -38,12 +38,12 @@ class Candidate(NamedTuple):
     sign: str | None = None  # of ink that is no digit by its size and place: see signs.Mark
 
 
-def find_candidates(picture, cells=None):
+def find_candidates(picture, field=FormField()):
     """Return the Candidates in a picture, uint8 H×W×3, line by line, each from the left; [] where there is no ink.
 
-    cells: see segmentation.preprocess().
+    field: see segmentation.preprocess().
     """
-    steps = preprocess(picture, cells)
+    steps = preprocess(picture, field)
     candidates_of = _cell_candidates if steps.rows else _line_candidates
     digits = [candidate for number, line in enumerate(steps.lines) for candidate in candidates_of(steps, line, number)]
     beside = [mark for mark in steps.marks if mark.pieces[0] not in steps.lines[mark.line]]

@@ -13,6 +13,7 @@ from digits.model import DEFAULT_THRESHOLD, default_classes, describe, digit_sco
 from digits.reading.candidates import Candidate, find_candidates
 from digits.reading.image_file import MAX_PIXELS, WORKING_PIXELS, PictureError, open_picture
 from digits.reading.normalization import resize_whole
+from digits.reading.segmentation import FormField
 
 SMALL_WRITING = 40  # pixels; if digits are no higher, or none is found, a picture that was reduced is reduced less
 FINE_PIXELS = 4_000_000  # to this
@@ -77,33 +78,33 @@ def read(picture, model, box=None, digits=None):
     return classify([segmented], model)[0]
 
 
-def preprocess(picture, box=None, page=0, limit=MAX_PIXELS, whole=False, cells=None):
+def preprocess(picture, box=None, page=0, limit=MAX_PIXELS, whole=False, field=FormField()):
     """Return (uint8 H×W×3 pixels in which digits were searched, factor of reduction, size before, Candidates)."""
     pixels, factor, size = open_picture(picture, box, page, WORKING_PIXELS, limit)
     if whole:
         image_and_box = resize_whole(pixels)
         return pixels, factor, size, [Candidate(*image_and_box)] if image_and_box else []
-    candidates = find_candidates(pixels, cells)
+    candidates = find_candidates(pixels, field)
     heights = [candidate.box[3] for candidate in candidates if candidate.sign is None]
     if factor > 1 and (not heights or np.median(heights) < SMALL_WRITING):
         pixels, factor, size = open_picture(picture, box, page, FINE_PIXELS, limit)
-        candidates = find_candidates(pixels, cells)
+        candidates = find_candidates(pixels, field)
     return pixels, factor, size, candidates
 
 
-def segment(picture, box=None, page=0, limit=MAX_PIXELS, whole=False, digits=None, cells=None):
+def segment(picture, box=None, page=0, limit=MAX_PIXELS, whole=False, digits=None, field=FormField()):
     """The first half of read(), without the network: return the Segmented picture.
 
     page: of a TIFF, from 0. limit: pixels; a larger picture is refused. whole: use it as one image, without searching
-    it for writing. digits: see read(). cells: how many cells the picture, a field of a form, has side by side; then
-    what is in a cell is a digit. Raises PictureError.
+    it for writing. digits: see read(). field: what is known if the picture is a field of a form; what is in one of
+    its cells is a digit. Raises PictureError.
     """
     try:
-        _, factor, (height, width), candidates = preprocess(picture, box, page, limit, whole, cells)
+        _, factor, (height, width), candidates = preprocess(picture, box, page, limit, whole, field)
     except MemoryError:
         raise PictureError("there is not enough memory for this picture") from None
     part = box or (0, 0, width, height)
-    if cells and not digits and all(one.stop == one.start + 1 for one in candidates):
+    if field.cells and not digits and all(one.stop == one.start + 1 for one in candidates):
         digits = len(candidates) or None
     return Segmented([one._replace(box=_box_in_picture(one.box, factor, part)) for one in candidates], part, digits)
 

@@ -30,6 +30,7 @@ CUT_OFF = 0.6  # height, as a share of the highest piece, of a line that is read
 STACKED_GAP = 0.15  # largest gap between halves of a digit, one above the other, as a share of their height together
 MAX_OVERHANG = 0.25  # share of connected ink in a second cell; more is the digit of that cell, and is cut off
 MIN_IN_CELLS = 0.55  # share of ink in cells, not between them, nor over several rows, if cells are for digits
+MOSTLY = 0.7  # share of connected ink that is printed
 MIN_PART, MIN_DIGIT = 0.15, 0.25  # extent of connected ink and of all of a digit, as a share of the height of its cell
 
 
@@ -46,11 +47,17 @@ class Steps(NamedTuple):
     marks: list  # of signs.Mark: what is in the lines and no digit
 
 
-def preprocess(picture, cells=None):
-    """Return the Steps from a picture, uint8 H×W×3, to its pieces.
+class FormField(NamedTuple):
+    """What is known of a picture that is a field of a form."""
 
-    cells: how many cells of one width lie side by side in it, as in the field of a form; None: not known.
-    """
+    cells: int | None = (
+        None  # how many cells of one width, for a digit each, it has side by side; None: none, or unknown
+    )
+    printed: np.ndarray | None = None  # bool H×W, where the blank form has ink; None: not known
+
+
+def preprocess(picture, field=FormField()):
+    """Return the Steps from a picture, uint8 H×W×3, to its pieces; field: a FormField."""
     ink = foreground(picture)
     smooth = _without_noise(ink)
     levels = find_levels(smooth)
@@ -59,9 +66,11 @@ def preprocess(picture, cells=None):
     unprinted = erase(inked, form, smooth)
     strokes = connected_strokes(unprinted, smooth, levels)
     rows = form.rows
-    if cells and sum(len(row.sides) for row in rows) != cells:
-        rows = [unprinted_row(cells, ink.shape)]
-    found = find_pieces_in_cells(strokes, rows) if rows else None
+    if field.printed is not None:
+        strokes = without_print(strokes, field.printed)
+    if field.cells and sum(len(row.sides) for row in rows) != field.cells:
+        rows = [unprinted_row(field.cells, ink.shape)]
+    found = find_pieces_in_cells(strokes, rows, known=bool(field.cells)) if rows else None
     rows = rows if found else []
     if not found:
         pieces, boxes, specks = find_pieces(strokes)
@@ -120,6 +129,13 @@ def connected_strokes(inked, smooth, levels):
     kept = kept[:-2] | kept[1:-1] | kept[2:]  # grown by a pixel, far faster than by ndimage.binary_dilation
     strokes[window] = (kept[:, :-2] | kept[:, 1:-1] | kept[:, 2:]) & (smooth[window] > levels.soft_edge)
     return strokes
+
+
+def without_print(strokes, printed):
+    """Strokes, bool H×W, without connected ink most of which is printed on the blank form, such as parts of lines."""
+    labels, count = ndimage.label(strokes, CONNECTED)
+    share = ndimage.mean(printed, labels, np.arange(count + 1))
+    return strokes & (share < MOSTLY)[labels]
 
 
 def find_pieces(mask):
@@ -279,10 +295,11 @@ def join_stacked(lines, boxes):
     return joined
 
 
-def find_pieces_in_cells(mask, rows):
+def find_pieces_in_cells(mask, rows, known=False):
     """Return Steps.pieces, Steps.boxes and Steps.lines of a mask, bool H×W, by the cells of Rows: a piece in each.
 
-    None where the writing does not keep to the cells, as on paper with small squares, or all is written elsewhere.
+    known: whether the cells are sure to be for digits. If not, None where the writing does not keep to the cells, as on
+    paper with small squares, or all is written elsewhere.
     """
     y, x = np.nonzero(mask)
     labels, _ = ndimage.label(mask, CONNECTED)
@@ -294,7 +311,7 @@ def find_pieces_in_cells(mask, rows):
     in_row = np.add.reduceat(inside, np.cumsum([0, *(len(row.sides) for row in rows[:-1])]), axis=1).max(1)
     in_one_row = in_row[in_row > 0.6 * inside.sum(1)].sum()
     between = sum(np.count_nonzero((y > row.upper.at(x)) & (y < row.lower.at(x))) for row in rows)
-    if in_one_row < MIN_IN_CELLS * inside.sum() or inside.sum() < MIN_IN_CELLS * between:
+    if not known and (in_one_row < MIN_IN_CELLS * inside.sum() or inside.sum() < MIN_IN_CELLS * between):
         return None
     whole = second <= MAX_OVERHANG * (largest + second)
     owner = np.where(whole[part], 1 + inside.argmax(1)[part], cell)
@@ -302,7 +319,11 @@ def find_pieces_in_cells(mask, rows):
     cells = np.zeros(mask.shape, np.int32)
     cells[y, x] = owner
     tall = 0.5 * np.median([row.height for row in rows])
-    if not owner.any() and any(window[0].stop - window[0].start > tall for window in ndimage.find_objects(labels)):
+    if (
+        not known
+        and not owner.any()
+        and any(window[0].stop - window[0].start > tall for window in ndimage.find_objects(labels))
+    ):
         return None
     return _pieces_of_cells(cells, rows)
 

@@ -21,6 +21,7 @@ CORNERS = 600  # of the form, that are tracked
 NEAR = 2.0  # pixels of the reduced form, between a corner and its place by the homography
 DARK = 0.4  # what is printed, as a share of black on white
 MIN_FOUND = 0.6  # share of what is printed on the form that must be found on the sheet
+MAX_FIELD = 700_000  # pixels
 MAX_ASPECT = 2.0  # of the sides of a pixel of the form on the sheet
 
 
@@ -29,9 +30,10 @@ class NotAligned(UsageError):
 
 
 class Reference(NamedTuple):
-    """A form, reduced to WORKING_PIXELS, and what is searched for on sheets."""
+    """A form, and what of it is searched for on sheets."""
 
-    level: np.ndarray  # uint8 h×w, without shadows
+    picture: np.ndarray  # uint8 H×W×3, without shadows
+    level: np.ndarray  # uint8 h×w, the picture reduced to WORKING_PIXELS
     scale: float  # size of the reduced form / size of the form
     keypoints: np.ndarray  # float32 n×2, x and y in the reduced form
     descriptors: np.ndarray  # float32 n×128
@@ -66,7 +68,7 @@ def reference(form):
     if len(keypoints) < MIN_MATCHES:
         raise UsageError("has too little printed on it to find it on a sheet; the form needs some text or lines")
     corners = cv2.goodFeaturesToTrack(level, CORNERS, 0.02, 5)
-    return Reference(level, scale, keypoints, descriptors, corners)
+    return Reference(form, level, scale, keypoints, descriptors, corners)
 
 
 def align(form, sheet):
@@ -79,17 +81,21 @@ def align(form, sheet):
     raise reason
 
 
-def cut_out(sheet, aligned, box, margin=0):
-    """The box x, y, width, height of the form, and a margin around it, from a sheet: uint8 h×w×3, as fine as the sheet."""
+def cut_out(form, sheet, aligned, box, margin=0):
+    """Return the box x, y, width, height of a form, and a margin around it, as it is on a sheet and on the form.
+
+    form, sheet: uint8 H×W×3. Both results are uint8 h×w×3, as fine as the sheet, but have MAX_FIELD pixels at most.
+    """
     x, y, width, height = box
-    near = (np.abs(aligned.corners - [x + width / 2, y + height / 2]) < [width / 2 + 20, height / 2 + 20]).all(1)
-    if near.sum() >= 4:
-        x, y = (x, y) + np.median(aligned.moves[near], axis=0)
     scale = _scale_at(aligned.matrix, x + width / 2, y + height / 2)
+    scale = min(scale, (MAX_FIELD / ((width + 2 * margin) * (height + 2 * margin))) ** 0.5)
     size = round(scale * (width + 2 * margin)), round(scale * (height + 2 * margin))
+    near = (np.abs(aligned.corners - [x + width / 2, y + height / 2]) < [width / 2 + 20, height / 2 + 20]).all(1)
+    bend = np.median(aligned.moves[near], axis=0) if near.sum() >= 4 else np.zeros(2)
     to_form = np.array([[1 / scale, 0, x - margin], [0, 1 / scale, y - margin], [0, 0, 1]])
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpPerspective(sheet, aligned.matrix @ to_form, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
+    to_sheet = aligned.matrix @ (to_form + np.pad(bend[:, None], ((0, 1), (2, 0))))
+    how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
+    return cv2.warpPerspective(sheet, to_sheet, size, **how), cv2.warpPerspective(form, to_form, size, **how)
 
 
 def _align(form, level, scale):

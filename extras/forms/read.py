@@ -63,7 +63,7 @@ def read(settings):
     forms = description.load(path)
     for form in forms:
         sheets.open_form(form)
-        sheets.reference(form.picture, form.page)
+        sheets.reference(form.picture, form.page, tuple(form.fields.values()))
     exclude = {form.picture.resolve() for form in forms}
     all_sheets, left_out = pages.find_sheets(settings.files[1:], len(forms), exclude)
     if left_out:
@@ -100,7 +100,7 @@ def read_sheets(waiting, forms, table, settings):
     fields = {name: field for form in forms for name, field in form.fields.items()}
     cut_sheets = worker_pool.in_order(partial(sheets.cut, forms=forms), waiting, FEW)
     on_screen = settings.json and sys.stdout.isatty()  # where a progress bar would be in the way
-    cut_sheets = cut_sheets if on_screen else progress(cut_sheets, "Reading sheets", len(waiting))
+    cut_sheets = iter(cut_sheets if on_screen else progress(cut_sheets, "Reading sheets", len(waiting)))
     failed = marked = 0
     while batch := list(islice(cut_sheets, BATCH if len(waiting) > FEW else 1)):
         cut_fields = [(name, cut) for sheet in batch for name, cut in sheet.fields.items()]

@@ -5,11 +5,14 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
 from digits.cli import UsageError
 from digits.reading import reader
+from digits.reading.segmentation import FormField
 from extras.forms import align, description, pages
 
+PRINTED = 220  # grey level below which a pixel of the form is printed
 MARGIN = 4  # pixels of the form around a field, so that its lines are in the picture
 FIELD_WIDTH, SHEET_WIDTH = 640, 1000  # pixels of the pictures in the review page, at most
 
@@ -39,12 +42,22 @@ def open_form(form):
 
 
 @lru_cache
-def reference(picture, page):
-    """The align.Reference of a form, computed once in each process. Raises UsageError."""
+def reference(picture, page, fields):
+    """Return (the align.Reference of a form, the set of its Fields in which something is written on the form itself).
+
+    fields: a tuple of Fields. It is computed once in each process. Raises UsageError.
+    """
     try:
-        return align.reference(align.without_shadows(pages.open_page(pages.Page(picture, page))))
+        form = align.without_shadows(pages.open_page(pages.Page(picture, page)))
+        return align.reference(form), {field for field in fields if _is_filled_in(form, field)}
     except UsageError as error:
         raise UsageError(f"{picture}: {error}") from None
+
+
+def _is_filled_in(form, field):
+    x, y, width, height = field.box
+    crop = form[max(0, y - MARGIN) : y + height + MARGIN, max(0, x - MARGIN) : x + width + MARGIN]
+    return bool(reader.segment(np.ascontiguousarray(crop), field=FormField(field.cells)).candidates)
 
 
 def cut(sheet, forms):
@@ -57,8 +70,10 @@ def cut(sheet, forms):
             if page is None:
                 raise pages.PictureError("missing")
             picture = align.without_shadows(pages.open_page(page))
-            aligned = align.align(reference(form.picture, form.page), picture)
-            found.fields.update({name: _cut_field(picture, aligned, field) for name, field in form.fields.items()})
+            known, filled_in = reference(form.picture, form.page, tuple(form.fields.values()))
+            aligned = align.align(known, picture)
+            for name, field in form.fields.items():
+                found.fields[name] = _cut_field(known, picture, aligned, field, field in filled_in)
         except UsageError as error:
             found.errors.append(f"{where}{error}")
             if picture is not None:
@@ -68,9 +83,11 @@ def cut(sheet, forms):
     return found
 
 
-def _cut_field(picture, aligned, field):
-    crop = align.cut_out(picture, aligned, field.box, MARGIN)
-    return CutField(reader.segment(crop, digits=field.digits, cells=field.cells), as_jpeg(crop, FIELD_WIDTH))
+def _cut_field(form, picture, aligned, field, is_filled_in):
+    crop, blank = align.cut_out(form.picture, picture, aligned, field.box, MARGIN)
+    printed = cv2.dilate((blank.min(-1) < PRINTED).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    known = FormField(field.cells, None if is_filled_in else printed)
+    return CutField(reader.segment(crop, digits=field.digits, field=known), as_jpeg(crop, FIELD_WIDTH))
 
 
 def as_jpeg(picture, width):
