@@ -1,7 +1,7 @@
 """From a stack of scanned forms to a table. First: pip install -r extras/requirements-forms.txt
 
-    python -m extras.forms find blank_form.png            # proposes fields: blank_form.json and blank_form_fields.png
-    python -m extras.forms read blank_form.json scans/    # writes scans.csv, and scans_review.html to review what is doubtful
+    python -m extras.forms find blank_form.png           # proposes fields: blank_form.json, blank_form_fields.png
+    python -m extras.forms read blank_form.json scans/   # writes scans.csv, and scans_review.html to review it
 
 The JSON file says where the fields of the form are. Edit it: name the fields, remove those that are not for numbers.
 A row of the table is a sheet, a column a field. Scans may be shifted, turned, scaled, or photos in perspective; they

@@ -1,9 +1,13 @@
-"""Draw two forms, and sheets that people have filled in, scanned and photographed, for the sample and for measuring.
+"""Draw two forms, and sheets that people have filled in, scanned and photographed, to measure the reading on.
+
+    python -m extras.forms.drawn          # draws samples/form/: a blank form, its fields, and five sheets
 
 A page is uint8 1754×1240×3, A4 at 150 dpi. The digits are by writers who are not trained on.
 """
 
 import io
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -13,19 +17,20 @@ from PIL import Image, ImageDraw, ImageFont
 from digits.data import handwriting
 from extras import form_fields
 from extras.drawing import BLACK, WHITE, on_paper
-from extras.forms.description import Field, Form
+from extras.forms.description import Field, Form, save
 
+SAMPLE = Path("samples/form")
 HEIGHT, WIDTH = 1754, 1240  # pixels
 MARGIN, CELL_HEIGHT = form_fields.MARGIN, form_fields.CELL_HEIGHT
 TABLE = (105, 84, 70)  # RGB, of the table that a sheet is photographed on
 
 
 class Printed(NamedTuple):
-    """A field as it is printed: its name and style, the upper left corner of its first cell, and the number of cells."""
+    """A field as it is printed."""
 
     name: str
     style: str  # one of form_fields.STYLES
-    x: int
+    x: int  # of the upper left corner of the first cell
     y: int
     cells: int
     fixed: bool = True  # whether there is a digit in each cell
@@ -113,19 +118,19 @@ def random_values(title, rng):
     return numbers
 
 
-def scanned(page, rng, turn=0):
+def scanned(page, rng, turn=0, scale=1.0):
     """The JPEG file of a page that was laid askew on a scanner of another resolution; turn: quarters of a circle."""
-    scale, angle = rng.uniform(0.85, 1.6), rng.uniform(-5, 5)
+    angle = rng.uniform(-5, 5)
     height, width = (round(scale * 1.08 * side) for side in (HEIGHT, WIDTH))
     matrix = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), angle, scale)
     matrix[:, 2] += np.array([width - WIDTH, height - HEIGHT]) / 2 + rng.uniform(-30, 30, 2)
     scan = cv2.warpAffine(page, matrix, (width, height), flags=cv2.INTER_AREA, borderValue=(244, 243, 240))
-    return _as_jpeg(np.rot90(scan + rng.normal(0, 3, scan.shape), turn), 80)
+    return _as_jpeg(np.rot90(scan + rng.normal(0, 3, scan.shape), turn))
 
 
-def photographed(page, rng, turn=0):
+def photographed(page, rng, turn=0, height=2000):
     """The JPEG file of a photo of a page on a table, in perspective, with a shadow; turn: quarters of a circle."""
-    height, width = 2000, 1500
+    width = 3 * height // 4
     corners = np.array([(0, 0), (WIDTH, 0), (WIDTH, HEIGHT), (0, HEIGHT)], np.float32)
     seen = corners * [0.93 * width / WIDTH, 0.93 * height / HEIGHT] + [0.035 * width, 0.035 * height]
     matrix = cv2.getPerspectiveTransform(corners, np.float32(seen + rng.uniform(-0.035, 0.035, (4, 2)) * width))
@@ -135,7 +140,7 @@ def photographed(page, rng, turn=0):
     shadow = 1 - rng.uniform(0.2, 0.45) / (1 + np.exp((x + lean * y - edge) / 0.01))
     light = shadow * (1 - rng.uniform(0, 0.3) * y)
     photo = cv2.GaussianBlur(photo, (0, 0), 0.8) * light[..., None] * (1.0, 0.97, 0.9)
-    return _as_jpeg(np.rot90(photo + rng.normal(0, 4, photo.shape), turn), 80)
+    return _as_jpeg(np.rot90(photo + rng.normal(0, 4, photo.shape), turn))
 
 
 def _lines(one):
@@ -148,7 +153,24 @@ def _paste(ink, part, one):
     np.maximum(view, part, out=view)
 
 
-def _as_jpeg(pixels, quality):
+def _as_jpeg(pixels):
     file = io.BytesIO()
-    Image.fromarray(np.rint(pixels.clip(0, 255)).astype(np.uint8)).save(file, "JPEG", quality=quality)
+    Image.fromarray(np.rint(pixels.clip(0, 255)).astype(np.uint8)).save(file, "JPEG", quality=75)
     return file.getvalue()
+
+
+def main():
+    SAMPLE.mkdir(parents=True, exist_ok=True)
+    (SAMPLE / "sheets").mkdir(exist_ok=True)
+    rng, title = np.random.default_rng(4), "Order form"
+    Image.fromarray(blank(title)).convert("L").save(SAMPLE / "order_form.png")
+    save([description(title, SAMPLE / "order_form.png")], SAMPLE / "order_form.json")
+    for number in range(1, 6):
+        page = filled(title, random_values(title, rng), rng)
+        sheet = photographed(page, rng, 0, 1500) if number > 3 else scanned(page, rng, 2 * (number == 3), 0.8)
+        (SAMPLE / "sheets" / f"{number}.jpg").write_bytes(sheet)
+    print(f"The sample is in {SAMPLE}/")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -43,7 +43,7 @@ def find(settings):
         fields = {f"Field {before + index}": one for index, one in enumerate(find_fields(picture), 1)}
         if fields:
             forms.append(description.Form(path, number, fields))
-            pictures.append((path.with_name(f"{path.stem}_fields{f'_{number + 1}' * (number > 0)}.png"), picture))
+            pictures.append((overview_of(path, number), picture))
     if not forms:
         raise UsageError(
             f"{path}: no rows of cells, boxes or base lines found; write the JSON file by hand (docs/forms.md)"
@@ -58,6 +58,11 @@ def find(settings):
     names = ", ".join(str(name) for name, _ in pictures)
     print(f"Fields: {target}   Picture: {names}")
     print(f"Found {sum(len(form.fields) for form in forms)} fields; give them names in {target}")
+
+
+def overview_of(path, page):
+    """The path of the picture in which the fields of a form are drawn in; page: from 0."""
+    return path.with_name(f"{path.stem}_fields{f'_{page + 1}' if page else ''}.png")
 
 
 def drawn(picture, fields):

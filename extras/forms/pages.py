@@ -1,7 +1,7 @@
 """Pages of scanned sheets: pictures, all pages of TIFF and PDF files, folders of them."""
 
 import re
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ def find_sheets(names, pages_of_sheet, exclude=()):
     documents = [[Page(path, number) for number in range(count_pages(path))] for path in dict.fromkeys(paths)]
     sheets = []
     for single, group in groupby(documents, lambda pages: len(pages) == 1):
-        for pages in [sum(group, [])] if single else group:
+        for pages in [list(chain.from_iterable(group))] if single else group:
             chunks = [pages[start : start + pages_of_sheet] for start in range(0, len(pages), pages_of_sheet)]
             sheets += [Sheet(str(chunk[0].path), chunk) for chunk in chunks]
     return sheets, [path.name for path in others]

@@ -8,19 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-import numpy as np
-
 from digits import model
 from digits.cli import UsageError, number, option, progress
 from digits.reading import reader, worker_pool
 from extras.forms import description, pages, sheets
+from extras.forms.find import overview_of
 from extras.forms.table import Row, Table
 
 FEW = 4  # sheets that are read in this process, which is sooner than to start others
 BATCH = 10  # sheets that the network reads at a time
-# Degrees of rotation, shear and scale of the copies of a digit that the network sees as well
-VIEWS = (0, 0, 1), (10, 0, 1), (-10, 0, 1), (0, 0.2, 1), (0, -0.2, 1), (0, 0, 1.12), (0, 0, 0.88)
 
 
 @dataclasses.dataclass
@@ -32,7 +28,7 @@ class Settings:
     )
     output: Path = option(None, "table to write (default: the first scan's name with .csv, in this folder)", Path)
     model: Path = option(None, model.HELP, Path)
-    min_confidence: float = option(0.8, "mark fields below it for review, 0-1", number(float, least=0, most=1))
+    min_confidence: float = option(0.92, "mark fields below it for review, 0-1", number(float, least=0, most=1))
     json: bool = option(False, "also print a JSON object for each sheet")
     overwrite: bool = option(False, "replace a table that is already there")
 
@@ -64,7 +60,7 @@ def read(settings):
     for form in forms:
         sheets.open_form(form)
         sheets.reference(form.picture, form.page, tuple(form.fields.values()))
-    exclude = {form.picture.resolve() for form in forms}
+    exclude = {file.resolve() for form in forms for file in (form.picture, overview_of(form.picture, form.page))}
     all_sheets, left_out = pages.find_sheets(settings.files[1:], len(forms), exclude)
     if left_out:
         names = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
@@ -103,11 +99,10 @@ def read_sheets(waiting, forms, table, settings):
     cut_sheets = iter(cut_sheets if on_screen else progress(cut_sheets, "Reading sheets", len(waiting)))
     failed = marked = 0
     while batch := list(islice(cut_sheets, BATCH if len(waiting) > FEW else 1)):
-        cut_fields = [(name, cut) for sheet in batch for name, cut in sheet.fields.items()]
-        readings = reader.classify([cut.segmented for _, cut in cut_fields], settings.model) if cut_fields else []
-        results = iter(_field_readings(cut_fields, readings, fields, settings))
+        segmented = [cut.segmented for sheet in batch for cut in sheet.fields.values()]
+        readings = iter(reader.classify(segmented, settings.model) if segmented else ())
         for sheet in batch:
-            row = _row(sheet, {name: next(results) for name in sheet.fields}, fields)
+            row = _row(sheet, readings, fields, settings.min_confidence)
             table.add(row)
             failed += bool(row.error)
             marked += len(row.doubts) if not row.error else 0
@@ -116,17 +111,14 @@ def read_sheets(waiting, forms, table, settings):
     return failed, marked
 
 
-def _field_readings(cut_fields, readings, fields, settings):
-    """The FieldReadings of (name, CutField) pairs and their Readings."""
-    confidences = steady_confidences(readings, settings.model)
-    for (name, cut), reading, confidence in zip(cut_fields, readings, confidences, strict=True):
-        field = fields[name]
-        written = reading.number if field.cells or field.digits else reading.text
-        doubt = find_doubt(field, reading, confidence, settings.min_confidence)
-        yield FieldReading(written, confidence, doubt, cut.picture)
+def _field_reading(field, cut, reading, min_confidence):
+    """The FieldReading of a Field, from its CutField and Reading."""
+    written = reading.number if field.cells or field.digits else reading.text
+    confidence = min((digit.confidence for digit in reading.digits), default=None)
+    return FieldReading(written, confidence, find_doubt(field, reading, min_confidence), cut.picture)
 
 
-def find_doubt(field, reading, confidence, min_confidence):
+def find_doubt(field, reading, min_confidence):
     """Why a person should look at a Field, from its Reading; "" if there is no need."""
     if reading.prediction is None:
         return "empty" if field.required else ""
@@ -139,40 +131,18 @@ def find_doubt(field, reading, confidence, min_confidence):
         doubts.append(f"{found} digits in {field.cells} cells")
     if reading.refused:
         doubts.append("a mark was not read")
+    confidence = min(digit.confidence for digit in reading.digits)
     if confidence < min_confidence:
         doubts.append(f"confidence {100 * confidence:.0f}%")
     return "; ".join(doubts)
 
 
-def steady_confidences(readings, model_path):
-    """The confidence of the least certain digit of each Reading, 0-1; None without digits.
-
-    It is the mean probability of the digit in copies of its image that are turned, slanted and resized a little
-    (test-time augmentation): digits that are misread are less steady than those that are read right.
-    """
-    images = [digit.image for reading in readings for digit in reading.digits]
-    if not images:
-        return [None] * len(readings)
-    network, classes, *_ = model.load(model_path)
-    chosen = [classes.index(digit.digit) for reading in readings for digit in reading.digits]
-    views = [np.stack([cv2.warpAffine(image, _view(*how), (28, 28)) for image in images]) for how in VIEWS]
-    probabilities = np.mean([reader.predict(network, view[..., None]) for view in views], axis=0)
-    steady = iter(probabilities[np.arange(len(chosen)), chosen].tolist())
-    return [min((next(steady) for _ in reading.digits), default=None) for reading in readings]
-
-
-def _view(rotation, shear, scale):
-    """The 2×3 matrix of cv2.warpAffine that turns, slants and resizes an image of 28×28 around its centre."""
-    matrix = cv2.getRotationMatrix2D((13.5, 13.5), rotation, scale)
-    return matrix @ np.array([[1, shear, -13.5 * shear], [0, 1, 0], [0, 0, 1]])
-
-
-def _row(sheet, readings, fields):
-    """The Row of a CutSheet; readings: FieldReadings by name."""
-    file, page = key_of(sheet.sheet)
-    missing = FieldReading("", None, "not read", b"")
-    values = {name: readings.get(name, missing) for name in fields}
-    return Row(file, page, values, "; ".join(sheet.errors), sheet.pictures)
+def _row(sheet, readings, fields, min_confidence):
+    """The Row of a CutSheet; readings: an iterator of the Readings of its fields; fields: all Fields by name."""
+    values = dict.fromkeys(fields, FieldReading("", None, "not read", b""))
+    for name, cut in sheet.fields.items():
+        values[name] = _field_reading(fields[name], cut, next(readings), min_confidence)
+    return Row(*key_of(sheet.sheet), values, "; ".join(sheet.errors), sheet.pictures)
 
 
 def _as_json(row):
