@@ -15,8 +15,7 @@ from digits.cli import Parser, UsageError, run
 
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
-    command = argv[0] if argv else "--help"
-    return run(start, command, argv[1:]) if command in ("find", "read") else overview(argv)
+    return run(start, *argv[:1], argv[1:]) if argv[:1] in (["find"], ["read"]) else overview(argv)
 
 
 def start(command, argv):
@@ -37,7 +36,7 @@ def overview(argv):
     parser = Parser(__doc__)
     parser.prog = "forms"
     parser.add_argument("command", choices=("find", "read"), help="what to do")
-    parser.parse_args(argv or ["--help"])
+    parser.parse_args(argv)
 
 
 if __name__ == "__main__":

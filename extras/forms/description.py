@@ -55,6 +55,10 @@ def load(path):
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"two forms have a field {name!r}; rename one")
+            if f"{name} confidence" in names:
+                raise UsageError(
+                    f"field '{name} confidence': this is the column of the confidence of {name!r}; rename one"
+                )
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     return forms
@@ -76,15 +80,12 @@ def save(forms, path):
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def check_boxes(form, width, height):
-    """Raise UsageError if a field of a Form is not inside of its page; width, height: of the page in pixels."""
-    for name, field in form.fields.items():
+def check_boxes(fields, width, height):
+    """Raise UsageError if one of (name, Field) pairs is not inside of a page; width, height: of the page in pixels."""
+    for name, field in fields:
         x, y, w, h = field.box
         if x + w > width or y + h > height:
-            box = ", ".join(map(str, field.box))
-            raise UsageError(
-                f"field {name!r}: the box [{box}] is not inside the {width}×{height} pixels of {form.picture}"
-            )
+            raise UsageError(f"the box {list(field.box)} of field {name!r} is not inside its {width}×{height} pixels")
 
 
 def _as_json(field):
@@ -137,12 +138,12 @@ def _field(name, content, where):
 def _check_keys(content, known, needed, where):
     if not isinstance(content, dict):
         raise UsageError(f"{where}{json.dumps(content)[:40]} is not an object with {', '.join(known)}")
-    for key in needed:
-        if key not in content:
-            raise UsageError(f'{where}"{key}" is missing')
     for key in content:
         if key not in known:
             raise UsageError(f"{where}unknown key {key!r}; known are {', '.join(known)}")
+    for key in needed:
+        if key not in content:
+            raise UsageError(f'{where}"{key}" is missing')
 
 
 def _is_number(value, least=0, most=10**6):

@@ -52,8 +52,13 @@ def find_sheets(names, pages_of_sheet, exclude=()):
     for single, group in groupby(documents, lambda pages: len(pages) == 1):
         for pages in [list(chain.from_iterable(group))] if single else group:
             chunks = [pages[start : start + pages_of_sheet] for start in range(0, len(pages), pages_of_sheet)]
-            sheets += [Sheet(str(chunk[0].path), chunk) for chunk in chunks]
+            sheets += [Sheet(_printable(chunk[0].path), chunk) for chunk in chunks]
     return sheets, [path.name for path in others]
+
+
+def _printable(path):
+    """A path as text that can be written in UTF-8, whatever bytes are in it."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def _in_order(path):
@@ -74,11 +79,11 @@ def count_pages(path):
 
 def open_page(page):
     """The picture of a Page, uint8 H×W×3. Raises PictureError."""
+    if page.number and page.number >= (pages := count_pages(page.path)):
+        raise PictureError(f"has only {pages} page{'s' * (pages > 1)}, no page {page.number + 1}")
     if page.path.suffix.lower() != ".pdf":
         return np.ascontiguousarray(image_file.open_picture(page.path, page=page.number, target=PIXELS)[0])
     with _open_pdf(page.path) as pdf:
-        if page.number >= len(pdf):
-            raise PictureError(f"has only {len(pdf)} page{'s' * (len(pdf) != 1)}")
         try:
             width, height = pdf[page.number].get_size()  # in points, 1/72 inch
             scale = min(PDF_DPI / 72, (PIXELS / (width * height)) ** 0.5)

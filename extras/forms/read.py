@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from digits import model
-from digits.cli import UsageError, number, option, progress
+from digits.cli import UsageError, fail, number, option, progress
 from digits.reading import reader, worker_pool
 from extras.forms import description, pages, sheets
 from extras.forms.find import overview_of
@@ -58,8 +58,10 @@ def read(settings):
     path = Path(settings.files[0])
     forms = description.load(path)
     for form in forms:
-        sheets.open_form(form)
-        sheets.reference(form.picture, form.page, tuple(form.fields.values()))
+        try:
+            sheets.reference(form)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
     exclude = {file.resolve() for form in forms for file in (form.picture, overview_of(form.picture, form.page))}
     all_sheets, left_out = pages.find_sheets(settings.files[1:], len(forms), exclude)
     if left_out:
@@ -104,8 +106,11 @@ def read_sheets(waiting, forms, table, settings):
         for sheet in batch:
             row = _row(sheet, readings, fields, settings.min_confidence)
             table.add(row)
-            failed += bool(row.error)
-            marked += len(row.doubts) if not row.error else 0
+            if row.error:
+                failed += 1
+                fail(f"{row.file}{f' page {row.page}' if row.page > 1 else ''}: {row.error}", 2)
+            else:
+                marked += len(row.doubts)
             if settings.json:
                 print(json.dumps(_as_json(row)), flush=True)
     return failed, marked

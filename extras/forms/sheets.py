@@ -31,27 +31,24 @@ class CutSheet(NamedTuple):
     pictures: list  # JPEG bytes of these pages, if they could be opened
 
 
-def open_form(form):
-    """The picture of a Form, uint8 H×W×3, without shadows. Raises UsageError if it does not fit the fields."""
-    try:
-        picture = pages.open_page(pages.Page(form.picture, form.page))
-        description.check_boxes(form, *picture.shape[1::-1])
-        return align.without_shadows(picture)
-    except pages.PictureError as error:
-        raise UsageError(f"{form.picture}: {error}") from None
+def reference(form):
+    """Return (the align.Reference of a Form, the set of its Fields in which something is written on the form itself).
+
+    Raises UsageError if the picture cannot be used, or a field is outside of it.
+    """
+    return _reference(form.picture, form.page, tuple(form.fields.items()))
 
 
 @lru_cache
-def reference(picture, page, fields):
-    """Return (the align.Reference of a form, the set of its Fields in which something is written on the form itself).
-
-    fields: a tuple of Fields. It is computed once in each process. Raises UsageError.
-    """
+def _reference(path, page, fields):
+    """As reference(), computed once in each process; fields: (name, Field) pairs."""
     try:
-        form = align.without_shadows(pages.open_page(pages.Page(picture, page)))
-        return align.reference(form), {field for field in fields if _is_filled_in(form, field)}
+        picture = pages.open_page(pages.Page(path, page))
+        description.check_boxes(fields, *picture.shape[1::-1])
+        picture = align.without_shadows(picture)
+        return align.reference(picture), {field for _, field in fields if _is_filled_in(picture, field)}
     except UsageError as error:
-        raise UsageError(f"{picture}: {error}") from None
+        raise UsageError(f"{path}: {error}") from None
 
 
 def _is_filled_in(form, field):
@@ -70,7 +67,7 @@ def cut(sheet, forms):
             if page is None:
                 raise pages.PictureError("missing")
             picture = align.without_shadows(pages.open_page(page))
-            known, filled_in = reference(form.picture, form.page, tuple(form.fields.values()))
+            known, filled_in = reference(form)
             aligned = align.align(known, picture)
             for name, field in form.fields.items():
                 found.fields[name] = _cut_field(known, picture, aligned, field, field in filled_in)
