@@ -21,22 +21,6 @@ FOUR = [[(230, 150), (200, 300), (330, 300)], [(310, 160), (305, 300), (300, 440
 TWO = [[(460, 220), (500, 160), (570, 180), (570, 260), (500, 360), (450, 430)], [(450, 430), (520, 425), (600, 430)]]
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("no Chromium with its chromedriver here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield browser
-    browser.quit()
-
-
 class Page:
     def __init__(self, browser, port, width=1280, height=900):
         self.browser = browser
