@@ -24,7 +24,7 @@ from extras.forms import __main__ as forms
 from extras.forms import align, description, drawn, layout, measure, pages, read, table
 
 SAMPLE = PROJECT / "samples" / "form"
-TRUTH = {"1": "798599", "3": "622589"}  # what is in the field Order
+TRUTH = {"1": "967823", "3": "961694"}  # what is in the field Order
 
 
 @pytest.fixture

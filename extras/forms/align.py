@@ -17,10 +17,12 @@ LIGHT_PIXELS, WIDER_THAN_STROKES = 1_000_000, 15  # of a reduced copy
 WHITE = 250
 FEATURES, MIN_MATCHES = 3000, 12
 RATIO = 0.8  # of the distances of the best and the second best match, at most
-CORNERS = 600  # of the form, that are tracked
+CORNERS = 1200  # of the form, that are tracked
 NEAR = 2.0  # pixels of the reduced form, between a corner and its place by the homography
 DARK = 0.4  # what is printed, as a share of black on white
 MIN_FOUND = 0.6  # share of what is printed on the form that must be found on the sheet
+BEND = 25.0  # pixels of the reduced form, by which bent paper may move a corner from there
+MIN_CORNERS, AGREE = 6, 0.7  # corners of a field, and the share of them that must agree, before it counts as bent
 MAX_FIELD = 700_000  # pixels
 MAX_ASPECT = 2.0  # of the sides of a pixel of the form on the sheet
 
@@ -90,12 +92,21 @@ def cut_out(form, sheet, aligned, box, margin=0):
     scale = _scale_at(aligned.matrix, x + width / 2, y + height / 2)
     scale = min(scale, (MAX_FIELD / ((width + 2 * margin) * (height + 2 * margin))) ** 0.5)
     size = round(scale * (width + 2 * margin)), round(scale * (height + 2 * margin))
-    near = (np.abs(aligned.corners - [x + width / 2, y + height / 2]) < [width / 2 + 20, height / 2 + 20]).all(1)
-    bend = np.median(aligned.moves[near], axis=0) if near.sum() >= 4 else np.zeros(2)
+    bend = _bend_at(aligned, [x + width / 2, y + height / 2], [width / 2 + 20, height / 2 + 20])
     to_form = np.array([[1 / scale, 0, x - margin], [0, 1 / scale, y - margin], [0, 0, 1]])
     to_sheet = aligned.matrix @ (to_form + np.pad(bend[:, None], ((0, 1), (2, 0))))
     how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
     return cv2.warpPerspective(sheet, to_sheet, size, **how), cv2.warpPerspective(form, to_form, size, **how)
+
+
+def _bend_at(aligned, centre, reach):
+    """How far bent paper moves a part of a form, float 2, in its pixels: the median of corners there, if most agree."""
+    moves = aligned.moves[(np.abs(aligned.corners - centre) < reach).all(1)]
+    if len(moves) < MIN_CORNERS:
+        return np.zeros(2)
+    median = np.median(moves, axis=0)
+    agree = np.abs(moves - median).max(1) < NEAR
+    return median if agree.mean() > AGREE else np.zeros(2)
 
 
 def _align(form, level, scale):
@@ -118,7 +129,7 @@ def _align(form, level, scale):
         correction = _homography(corners[found], places[found], NEAR)
         matrix = matrix @ correction
         moves = places[found] - cv2.perspectiveTransform(corners[found, None], correction)[:, 0]
-    near = np.abs(moves).max(1) < NEAR
+    near = np.abs(moves).max(1) < BEND
     seen = cv2.warpPerspective(level, matrix, form.level.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     share = _share_found(form.level, seen)
     if share < MIN_FOUND:
