@@ -272,6 +272,13 @@ def test_scans_are_in_natural_order(workplace):
     assert len(pages.find_sheets(["."], 2)[0]) == 2
 
 
+def test_a_form_keeps_its_pixels_and_a_sheet_is_reduced(workplace):
+    Image.new("L", (5000, 4800), 255).save("large.png")
+    page = pages.Page(workplace / "large.png")
+    assert pages.open_form(page).shape == (4800, 5000, 3)
+    assert pages.open_page(page).shape == (2400, 2500, 3)
+
+
 def encrypted_pdf():
     parts = b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [] /Count 0 >>"
     lock = b"<< /Filter /Standard /V 1 /R 2 /O <%s> /U <%s> /P -4 >>" % (b"28" * 32, b"41" * 32)

@@ -9,9 +9,10 @@ be a picture or a PDF, of which each page is a form.
 import dataclasses
 from pathlib import Path
 
+import cv2
 from PIL import Image, ImageDraw, ImageFont
 
-from digits.cli import UsageError, atomic_write, option
+from digits.cli import UsageError, atomic_write, first_line, option
 from extras.forms import description, pages
 from extras.forms.layout import find_fields
 
@@ -36,11 +37,12 @@ def find(settings):
     forms, pictures = [], []
     for number in range(pages.count_pages(path)):
         try:
-            picture = pages.open_page(pages.Page(path, number))
-        except pages.PictureError as error:
-            raise UsageError(f"{path}: {error}") from None
+            picture = pages.open_form(pages.Page(path, number))
+            found = find_fields(picture)
+        except (pages.PictureError, cv2.error) as error:
+            raise UsageError(f"{path}: {first_line(error)}") from None
         before = sum(len(form.fields) for form in forms)
-        fields = {f"Field {before + index}": one for index, one in enumerate(find_fields(picture), 1)}
+        fields = {f"Field {before + index}": one for index, one in enumerate(found, 1)}
         if fields:
             forms.append(description.Form(path, number, fields))
             pictures.append((overview_of(path, number), picture))

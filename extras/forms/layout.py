@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from digits.cli import progress
 from digits.reading.form_lines import find_form, find_ticks
 from digits.reading.straight_lines import Line
 from extras.forms.align import without_shadows
@@ -58,7 +59,7 @@ def find_fields(picture):
     """The Fields of a form, uint8 H×W×3, from the top and from the left."""
     level, matrix = _straightened(picture)
     boxes, lines = [], []
-    for least in LEVELS:
+    for least in progress(LEVELS, "Finding fields"):
         page = Page(level, (level < least).astype(np.uint8), max(level.shape))
         for mask in (page.ink, _dashed(page)):
             segments = _segments(page, mask)
@@ -178,10 +179,9 @@ def _boxes_in(region, page):
         if is_row and all(_is_printed(page, line) for line in lines) and not _is_in_text(page, box):
             return [box]
     sides = _sides(page.ink, region)
-    alone = (
-        [(sides[0], sides[-1])] if len(sides) > 2 and np.ptp(sides) < 1.2 * region.height else []
-    )  # with a letter in it
-    boxes = [Box(a, region.y, b - a, region.height) for a, b in alone or pairwise(sides)]
+    if len(sides) > 2 and np.ptp(sides) < 1.2 * region.height:
+        sides = sides[[0, -1]]  # one box with a letter in it
+    boxes = [Box(a, region.y, b - a, region.height) for a, b in pairwise(sides)]
     return [box for box in boxes if min(box.width, box.height) >= MIN_BOX * page.unit and _is_empty(page, box)]
 
 

@@ -1,6 +1,7 @@
 """Pages of scanned sheets: pictures, all pages of TIFF and PDF files, folders of them."""
 
 import re
+from contextlib import closing
 from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from digits.reading.image_file import PictureError
 
 SUFFIXES = image_file.SUFFIXES | {".pdf"}
 PDF_DPI = 200  # at which the pages of a PDF are drawn
-PIXELS = 8_000_000  # of a page; larger pictures are reduced to about this
+PIXELS = 8_000_000  # of a sheet; larger pictures are reduced to about this
 
 
 class Page(NamedTuple):
@@ -71,22 +72,27 @@ def count_pages(path):
     if path.suffix.lower() != ".pdf":
         return image_file.count_pages(path) if path.suffix.lower() in (".tif", ".tiff") else 1
     try:
-        with _open_pdf(path) as pdf:
+        with closing(_open_pdf(path)) as pdf:
             return max(1, len(pdf))
     except PictureError:
         return 1
 
 
-def open_page(page):
-    """The picture of a Page, uint8 H×W×3. Raises PictureError."""
+def open_form(page):
+    """The picture of a Page that is a form, uint8 H×W×3: never reduced, as its fields have pixels of the file."""
+    return open_page(page, image_file.MAX_PIXELS)
+
+
+def open_page(page, most=PIXELS):
+    """The picture of a Page, uint8 H×W×3; most: pixels to which a larger one is reduced. Raises PictureError."""
     if page.number and page.number >= (pages := count_pages(page.path)):
         raise PictureError(f"has only {pages} page{'s' * (pages > 1)}, no page {page.number + 1}")
     if page.path.suffix.lower() != ".pdf":
-        return np.ascontiguousarray(image_file.open_picture(page.path, page=page.number, target=PIXELS)[0])
-    with _open_pdf(page.path) as pdf:
+        return np.ascontiguousarray(image_file.open_picture(page.path, page=page.number, target=most)[0])
+    with closing(_open_pdf(page.path)) as pdf:
         try:
             width, height = pdf[page.number].get_size()  # in points, 1/72 inch
-            scale = min(PDF_DPI / 72, (PIXELS / (width * height)) ** 0.5)
+            scale = min(PDF_DPI / 72, (most / (width * height)) ** 0.5)
             return np.ascontiguousarray(pdf[page.number].render(scale=scale, rev_byteorder=True).to_numpy()[..., :3])
         except Exception as error:  # PDFium's error, or Python's for sizes that make no sense
             raise PictureError(f"page {page.number + 1} of the PDF is damaged ({first_line(error)})") from None

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from digits.cli import UsageError
+from digits.cli import UsageError, first_line
 from digits.reading import reader
 from digits.reading.segmentation import FormField
 from extras.forms import align, description, pages
 
 PRINTED = 220  # grey level below which a pixel of the form is printed
-MARGIN = 4  # pixels of the form around a field, so that its lines are in the picture
+MARGIN = 0.06  # around a field, as a share of its height
 FIELD_WIDTH, SHEET_WIDTH = 640, 1000  # pixels of the pictures in the review page, at most
 
 
@@ -43,17 +43,17 @@ def reference(form):
 def _reference(path, page, fields):
     """As reference(), computed once in each process; fields: (name, Field) pairs."""
     try:
-        picture = pages.open_page(pages.Page(path, page))
+        picture = pages.open_form(pages.Page(path, page))
         description.check_boxes(fields, *picture.shape[1::-1])
         picture = align.without_shadows(picture)
         return align.reference(picture), {field for _, field in fields if _is_filled_in(picture, field)}
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
+    except (UsageError, cv2.error) as error:
+        raise UsageError(f"{path}: {first_line(error)}") from None
 
 
 def _is_filled_in(form, field):
-    x, y, width, height = field.box
-    crop = form[max(0, y - MARGIN) : y + height + MARGIN, max(0, x - MARGIN) : x + width + MARGIN]
+    (x, y, width, height), margin = field.box, _margin(field)
+    crop = form[max(0, y - margin) : y + height + margin, max(0, x - margin) : x + width + margin]
     return bool(reader.segment(np.ascontiguousarray(crop), field=FormField(field.cells)).candidates)
 
 
@@ -75,16 +75,21 @@ def cut(sheet, forms):
             found.errors.append(f"{where}{error}")
             if picture is not None:
                 found.pictures.append(as_jpeg(picture, SHEET_WIDTH))
-        except MemoryError:
-            found.errors.append(f"{where}there is not enough memory for this picture")
+        except (MemoryError, cv2.error):
+            found.errors.append(f"{where}the picture is too large")
     return found
 
 
 def _cut_field(form, picture, aligned, field, is_filled_in):
-    crop, blank = align.cut_out(form.picture, picture, aligned, field.box, MARGIN)
+    crop, blank = align.cut_out(form.picture, picture, aligned, field.box, _margin(field))
     printed = cv2.dilate((blank.min(-1) < PRINTED).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     known = FormField(field.cells, None if is_filled_in else printed)
     return CutField(reader.segment(crop, digits=field.digits, field=known), as_jpeg(crop, FIELD_WIDTH))
+
+
+def _margin(field):
+    """How many pixels of the form around a Field are read, too, so that its lines are in the picture."""
+    return max(4, round(MARGIN * field.box[3]))
 
 
 def as_jpeg(picture, width):
