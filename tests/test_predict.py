@@ -239,7 +239,8 @@ def test_a_picture_is_never_overwritten_by_the_figure(with_model, capsys, predic
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_folder_leaves_no_process_behind(with_model, signal_number):
     big = Image.fromarray(digits(1)[0][0, ..., 0]).resize((600, 600))
     big.save("samples/big.png")

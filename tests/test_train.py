@@ -124,6 +124,7 @@ def test_interrupted_and_resumed(trained, small_folder, workplace, after_epoch, 
     assert [row["loss"] for row in resumed["history"]] == [row["loss"] for row in complete["history"]]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(trained, small_folder, workplace):
     """kill -9 of the real process."""
     command = [sys.executable, str(PROJECT / "train.py"), *run_of(small_folder, "--epochs", "400")]
