@@ -5,6 +5,7 @@ from PIL import Image
 from digits.reading import reader
 from digits.reading.candidates import find_candidates
 from digits.reading.form_lines import erase, find_form
+from digits.reading.segmentation import FormField
 from extras.drawing import on_paper, write
 from extras.form_fields import CELL_HEIGHT, CELL_WIDTH, MARGIN, STYLES, field, filled
 
@@ -28,6 +29,21 @@ def test_a_field_is_read_as_the_same_number_on_blank_paper(style, shipped):
 def test_an_empty_field_has_no_digit(style):
     _, lines = field("12345", np.random.default_rng(0), style)
     assert find_candidates(on_paper(lines)) == []
+
+
+def test_what_is_known_of_a_field_is_used():
+    cut_frame = np.zeros((80, 300), np.float32)
+    cut_frame[10:70, [4, 5, 6, 293, 294, 295]] = 1
+    assert len(find_candidates(on_paper(cut_frame))) == 2  # its sides look like 1s
+    assert find_candidates(on_paper(cut_frame), FormField(printed=cut_frame > 0)) == []
+    digits, lines = field("4711 ", np.random.default_rng(0), "comb")
+    filled = on_paper(np.maximum(digits, lines))
+    for printed in (None, lines > 0):
+        segmented = reader.segment(filled, field=FormField(5, printed))
+        assert len(segmented.candidates) == segmented.digits == 4
+    faint = on_paper(np.maximum(digits, 0.05 * lines))  # cells that cannot be seen
+    cells = FormField(5)
+    assert [(one.start, one.stop) for one in find_candidates(faint, cells)] == [(0, 1), (1, 2), (2, 3), (3, 4)]
 
 
 def test_an_empty_cell_gives_nothing_and_a_cell_one_digit():

@@ -1,4 +1,11 @@
-"""python -m extras.forms read: a table with a row for each sheet, and a page to review what is doubtful."""
+"""python -m extras.forms read: a table with a row for each sheet, and a page to review what is doubtful.
+
+    python -m extras.forms read form.json scans/                  # writes scans.csv and scans_review.html
+    python -m extras.forms read form.json batch.pdf more/ --output march.csv
+    python -m extras.forms read form.json scans/ --json > sheets.jsonl
+
+A run that was interrupted is continued by the same command, which also reads scans that were added.
+"""
 
 import dataclasses
 import json
@@ -27,7 +34,7 @@ class Settings:
         (), "the form's JSON file, then scans: pictures, TIFFs, PDFs, folders of them", positional=True
     )
     output: Path = option(None, "table to write (default: the first scan's name with .csv, in this folder)", Path)
-    model: Path = option(None, model.HELP, Path)
+    model: Path = option(model.default_path("mnist", "cnn"), "model file", Path)
     min_confidence: float = option(0.92, "mark fields below it for review, 0-1", number(float, least=0, most=1))
     json: bool = option(False, "also print a JSON object for each sheet")
     overwrite: bool = option(False, "replace a table that is already there")
@@ -39,7 +46,6 @@ class Settings:
         self.output = self.output or Path(f"{(first.resolve() if first.is_dir() else first.with_suffix('')).name}.csv")
         if self.output.suffix.lower() != ".csv":
             raise UsageError(f"--output: {self.output} does not end in .csv")
-        self.model = self.model or model.default_path("mnist", "cnn")
 
 
 class FieldReading(NamedTuple):
