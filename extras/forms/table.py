@@ -69,10 +69,11 @@ class Table:
         written = self._rows_of_table()
         self.done = {(file, page) for file, page, *_ in rows}
         self.html = self.page.open("ab")
-        self.csv = self.path.open("a", newline="", encoding="utf-8")
-        self.writer = csv.writer(self.csv, lineterminator="\n")
         if not self.html.tell():
             self.html.write(self.head)
+            self.html.flush()
+        self.csv = self.path.open("a", newline="", encoding="utf-8")
+        self.writer = csv.writer(self.csv, lineterminator="\n")
         if not written:
             self._write(self.columns)
         for row in rows:
@@ -148,12 +149,9 @@ def _data_url(jpeg):
 def _head(name, header, about):
     """All of the page but the sheets; scripts and styles are allowed by their hashes, and nothing from elsewhere."""
     text = TEMPLATE.read_text(encoding="utf-8")
-    parts = {
-        kind: text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
-        for kind, tag in (("style", "style"), ("script", "script"))
-    }
-    hashes = {kind: base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for kind, part in parts.items()}
+    for tag in ("style", "script"):
+        content = text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        text = text.replace("{" + tag + "}", digest)
     data = {"name": name, "columns": header, "reading": hashlib.sha256(about.encode()).hexdigest()}
-    for key, value in {"style": hashes["style"], "script": hashes["script"], "name": html.escape(name)}.items():
-        text = text.replace("{" + key + "}", value)
-    return text.replace("{data}", html.escape(json.dumps(data))).encode()
+    return text.replace("{name}", html.escape(name)).replace("{data}", html.escape(json.dumps(data))).encode()
