@@ -36,9 +36,7 @@ def measure(args):
             seconds += time.perf_counter() - start
             with (place / "table.csv").open(encoding="utf-8") as file:
                 table = list(csv.DictReader(file))
-            print(
-                f"{title}: {proposed} of {len(fields)} fields proposed; proposed that are none: {len(found) - proposed}"
-            )
+            print(f"{title}: {proposed} of {len(fields)} fields proposed, besides {len(found) - proposed} others")
             print(f"  sheets aligned: {sum(not row['error'] for row in table)} of {len(table)}")
             rows += zip(values, table, strict=True)
     _report(rows, seconds)
