@@ -122,8 +122,7 @@ def trajectory(sample):
 
 def random_writer(rng):
     """The number of a random writer of the test side, of whom there are strokes of all ten digits."""
-    data, index = load(), find("test", DIGITS)
-    index = index[index < len(data.first_stroke) - 1]
+    data, index = load(), _test_strokes(DIGITS)
     written = np.unique(np.stack([data.writers[index], data.labels[index].astype(int)]), axis=1)
     writers, digits = np.unique(written[0], return_counts=True)
     return rng.choice(writers[digits == 10])
@@ -131,6 +130,11 @@ def random_writer(rng):
 
 def random_trajectory(character, rng, writer=None):
     """The strokes of a digit, letter or sign by a writer of the test side; writer: see random_writer(), None: any."""
-    data, index = load(), find("test", [character])
-    index = index[index < len(data.first_stroke) - 1]
-    return trajectory(rng.choice(index if writer is None else index[data.writers[index] == writer]))
+    index = _test_strokes([character])
+    return trajectory(rng.choice(index if writer is None else index[load().writers[index] == writer]))
+
+
+def _test_strokes(characters):
+    """The numbers of the samples of the test side that show one of these characters as strokes: int N."""
+    index = find("test", characters)
+    return index[index < len(load().first_stroke) - 1]

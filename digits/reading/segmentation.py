@@ -319,11 +319,7 @@ def find_pieces_in_cells(mask, rows, known=False):
     cells = np.zeros(mask.shape, np.int32)
     cells[y, x] = owner
     tall = 0.5 * np.median([row.height for row in rows])
-    if (
-        not known
-        and not owner.any()
-        and any(window[0].stop - window[0].start > tall for window in ndimage.find_objects(labels))
-    ):
+    if not (known or owner.any()) and any(down.stop - down.start > tall for down, _ in ndimage.find_objects(labels)):
         return None
     return _pieces_of_cells(cells, rows)
 

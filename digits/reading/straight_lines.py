@@ -39,7 +39,7 @@ class Line(NamedTuple):
 
 def typical_width(mask):
     """About how wide the strokes of a mask, bool H×W, are in pixels; 0 of an empty one."""
-    return float(min(np.median(stop - start) for _, start, stop in map(_runs, (mask, mask.T)))) if mask.any() else 0.0
+    return float(min(np.median(stop - start) for _, start, stop in map(runs, (mask, mask.T)))) if mask.any() else 0.0
 
 
 def find_lines(mask, pen, gap=2):
@@ -47,7 +47,7 @@ def find_lines(mask, pen, gap=2):
 
     pen: typical_width(). gap: pixels between dashes, or in a line that is badly printed.
     """
-    rows, starts, stops = _runs(mask, gap)
+    rows, starts, stops = runs(mask, gap)
     if not len(rows):
         return []
     length = stops - starts
@@ -92,7 +92,7 @@ def find_dashes(mask, pen):
     return np.append(False, small)[parts], gap
 
 
-def _runs(mask, gap=0):
+def runs(mask, gap=0):
     """Return (row, start, stop), int n each, of the runs of True along rows, over gaps of up to `gap` pixels."""
     width = mask.shape[1] + 2
     flat = np.pad(mask, ((0, 0), (1, 1))).ravel()
@@ -161,7 +161,7 @@ def _join(lines):
 
 def inked_along(mask, line, start, stop, gap=2):
     """Which columns in start..stop of a Line are inked, bool; gaps are closed."""
-    around = _around(mask, line, np.arange(start, stop), int(line.thickness / 2) + 1)[0].any(0)
+    around = values_around(mask, line, np.arange(start, stop), int(line.thickness / 2) + 1)[0].any(0)
     padded, size = np.pad(around, gap), gap | 1
     return ndimage.minimum_filter1d(ndimage.maximum_filter1d(padded, size), size)[gap : len(around) + gap]
 
@@ -169,15 +169,15 @@ def inked_along(mask, line, start, stop, gap=2):
 def touched_along(mask, line):
     """Where ink touches a Line from above or below: bool, for each of its columns."""
     half = int(line.thickness / 2) + 2
-    return _around(mask, line, np.arange(line.start, line.stop), half)[0][[0, -1]].any(0)
+    return values_around(mask, line, np.arange(line.start, line.stop), half)[0][[0, -1]].any(0)
 
 
 def darkness_along(darkness, line):
     """How dark most of a Line is; darkness: float H×W."""
-    return float(np.median(_around(darkness, line, np.arange(line.start, line.stop), 1)[0].max(0)))
+    return float(np.median(values_around(darkness, line, np.arange(line.start, line.stop), 1)[0].max(0)))
 
 
-def _around(values, line, x, reach):
+def values_around(values, line, x, reach):
     """Return (values up to `reach` pixels above and below a Line, (2·reach + 1)×n; its rows, int n) at columns x.
 
     values: bool or float H×W, taken as 0 outside of the picture.
@@ -215,7 +215,7 @@ def _profile(mask, line):
     if not line.thickness:
         return np.zeros((3, 0))
     reach, x = int(2 * line.thickness) + 3, np.arange(line.start, line.stop)
-    around, y = _around(mask, line, x, reach)
+    around, y = values_around(mask, line, x, reach)
     inked = around[reach - 1 : reach + 2].any(0)  # others are gaps
     around, x, y = around[:, inked], x[inked], y[inked]
     steps = np.arange(-reach, reach + 1)[:, None]

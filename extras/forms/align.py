@@ -50,22 +50,27 @@ class Aligned(NamedTuple):
     moves: np.ndarray  # float n×2, how far they are from where the homography has them, in pixels of the form
 
 
+def reduced(picture, pixels):
+    """Return (a picture, uint8 H×W×3, of at most so many pixels; its size / the size before)."""
+    scale = min(1.0, (pixels / (picture.shape[0] * picture.shape[1])) ** 0.5)
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
+
+
 def without_shadows(picture):
     """A picture of paper, uint8 H×W×3, in the light that it would have without shadows: paper becomes white.
 
     The light is what a morphological closing, wider than strokes, leaves of a reduced copy.
     """
-    height, width = picture.shape[:2]
-    scale = min(1.0, (LIGHT_PIXELS / (height * width)) ** 0.5)
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small, _ = reduced(picture, LIGHT_PIXELS)
     light = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((WIDER_THAN_STROKES, WIDER_THAN_STROKES)))
-    light = cv2.resize(cv2.GaussianBlur(light, (0, 0), 2), (width, height))
+    light = cv2.resize(cv2.GaussianBlur(light, (0, 0), 2), picture.shape[1::-1])
     return cv2.divide(picture, light, scale=WHITE)
 
 
 def reference(form):
     """The Reference of a form, uint8 H×W×3 without_shadows(). Raises UsageError if there is too little on it."""
-    level, scale = _reduced(form, WORKING_PIXELS[0])
+    small, scale = reduced(form, WORKING_PIXELS[0])
+    level = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     keypoints, descriptors = _features(level)
     if len(keypoints) < MIN_MATCHES:
         raise UsageError("has too little printed on it to find it on a sheet; the form needs some text or lines")
@@ -77,7 +82,8 @@ def align(form, sheet):
     """Return where a Reference is on a sheet, uint8 H×W×3 without_shadows(), as Aligned. Raises NotAligned."""
     for pixels in WORKING_PIXELS:
         try:
-            return _align(form, *_reduced(sheet, pixels))
+            small, scale = reduced(sheet, pixels)
+            return _align(form, cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), scale)
         except NotAligned as error:
             reason = error
     raise reason
@@ -136,13 +142,6 @@ def _align(form, level, scale):
         raise NotAligned("it is another form")
     to_form, from_level = np.diag([form.scale, form.scale, 1]), np.diag([1 / scale, 1 / scale, 1])
     return Aligned(from_level @ matrix @ to_form, corners[found][near] / form.scale, moves[near] / form.scale)
-
-
-def _reduced(picture, pixels):
-    """Return (uint8 h×w, the grey levels of a picture of at most so many pixels; how much smaller it is)."""
-    scale = min(1.0, (pixels / (picture.shape[0] * picture.shape[1])) ** 0.5)
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), scale
 
 
 def _features(level):

@@ -11,8 +11,8 @@ import numpy as np
 
 from digits.cli import progress
 from digits.reading.form_lines import find_form, find_ticks
-from digits.reading.straight_lines import Line
-from extras.forms.align import without_shadows
+from digits.reading.straight_lines import Line, runs, values_around
+from extras.forms.align import reduced, without_shadows
 from extras.forms.description import MOST, Field
 
 PIXELS = 2_500_000  # larger pictures are reduced to about this
@@ -47,8 +47,8 @@ class Box(NamedTuple):
         return self.y + self.height
 
 
-class Page(NamedTuple):
-    """A page at one of the LEVELS."""
+class Print(NamedTuple):
+    """What is printed on a page, at one of the LEVELS."""
 
     level: np.ndarray  # uint8 h×w, grey levels without shadows
     ink: np.ndarray  # uint8 h×w, 1 where it is printed
@@ -60,7 +60,7 @@ def find_fields(picture):
     level, matrix = _straightened(picture)
     boxes, lines = [], []
     for least in progress(LEVELS, "Finding fields"):
-        page = Page(level, (level < least).astype(np.uint8), max(level.shape))
+        page = Print(level, (level < least).astype(np.uint8), max(level.shape))
         for mask in (page.ink, _dashed(page)):
             segments = _segments(page, mask)
             lines = [one for one in lines if not any(_is_part(one, other) for other in segments)]
@@ -77,9 +77,9 @@ def find_fields(picture):
 def _straightened(picture):
     """Return (uint8 h×w, the grey levels of a picture, reduced and turned so that lines across are level; the 2×3
     matrix from its pixels to those of the picture)."""
-    scale = min(1.0, (PIXELS / (picture.shape[0] * picture.shape[1])) ** 0.5)
-    level = cv2.resize(without_shadows(picture), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).min(-1)
-    page = Page(level, (level < LEVELS[2]).astype(np.uint8), max(level.shape))
+    small, scale = reduced(without_shadows(picture), PIXELS)
+    level = small.min(-1)
+    page = Print(level, (level < LEVELS[2]).astype(np.uint8), max(level.shape))
     longest = sorted(_segments(page, page.ink), key=lambda line: line.length)[-10:]
     slope = float(np.median([line.slope for line in longest])) if longest else 0.0
     matrix = cv2.getRotationMatrix2D((level.shape[1] / 2, level.shape[0] / 2), np.rad2deg(slope), 1)
@@ -89,7 +89,7 @@ def _straightened(picture):
 
 
 def _dashed(page):
-    """The lines of evenly spaced dashes or dots of a Page, without gaps, and nothing else: uint8 h×w."""
+    """The lines of evenly spaced dashes or dots of a Print, without gaps, and nothing else: uint8 h×w."""
     _, parts, stats, _ = cv2.connectedComponentsWithStats(page.ink, connectivity=8)
     sides = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
     small = (sides.min(1) <= max(3, MAX_THICKNESS * page.unit)) & (sides.max(1) <= MAX_DASH * page.unit)
@@ -99,7 +99,7 @@ def _dashed(page):
     _, rows, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
     for number, (x, y, width, height, _) in enumerate(stats[1:], 1):
         window = slice(y, y + height), slice(x, x + width)
-        starts, _ = _runs((dashes[window] & (rows[window] == number)).any(0))
+        _, starts, _ = runs((dashes[window] & (rows[window] == number)).any(0, keepdims=True))
         pitch = np.diff(starts)
         if len(starts) < 4 or np.mean(np.abs(pitch - np.median(pitch)) <= 1 + 0.2 * np.median(pitch)) < 0.7:
             closed[window][rows[window] == number] = 0
@@ -172,9 +172,7 @@ def _boxes_in(region, page):
         x, right = (float(side.at(row.lower.middle)) for side in (row.sides[0][0], row.sides[-1][1]))
         box = Box(left + x, top + row.upper.middle, right - x, row.height, len(row.sides))
         lines = [one._replace(start=int(x), stop=int(right)) for one in (row.upper, row.lower)]
-        lines = [
-            Line(one.start + left, one.stop + left, one.offset + top - one.slope * left, *one[3:]) for one in lines
-        ]
+        lines = [_moved(one, left, top) for one in lines]
         is_row = box.height >= MIN_HEIGHT * page.unit and box.width > 0.8 * region.width and box.cells <= MOST
         if is_row and all(_is_printed(page, line) for line in lines) and not _is_in_text(page, box):
             return [box]
@@ -185,20 +183,24 @@ def _boxes_in(region, page):
     return [box for box in boxes if min(box.width, box.height) >= MIN_BOX * page.unit and _is_empty(page, box)]
 
 
+def _moved(line, right, down):
+    """A Line, moved by whole pixels."""
+    offset = line.offset + down - line.slope * right
+    return line._replace(start=line.start + right, stop=line.stop + right, offset=offset)
+
+
 def _sides(ink, region):
     """The places of the lines down from the upper to the lower line of a region."""
     left = max(0, int(region.x) - 3)
     part = ink[int(region.y) : int(region.bottom), left : int(region.right) + 4]
     part = cv2.dilate(part, np.ones((1, 3), np.uint8))  # lines may lean a little
-    starts, stops = _runs(part.mean(0) > 0.9)
+    _, starts, stops = runs(part.mean(0, keepdims=True) > 0.9)
     return left + (starts + stops) / 2
 
 
 def _is_printed(page, line):
     """Whether a line is of one darkness all along, as no line of text or writing is."""
-    x = np.arange(line.start, line.stop)
-    rows = np.rint(line.at(x)).astype(int) + np.array([[-1], [0], [1]])
-    darkness = 255 - page.level[rows.clip(0, len(page.level) - 1), x.clip(0, page.level.shape[1] - 1)].min(0)
+    darkness = values_around(255 - page.level, line, np.arange(line.start, line.stop), 1)[0].max(0)
     gap = 1 + 2 * round(MAX_GAP * page.unit)
     low, usual = np.percentile(cv2.dilate(darkness[None], np.ones((1, gap))), (10, 50))
     return low > 0.6 * usual
@@ -277,17 +279,10 @@ def _ticks(page, line):
     ends = line.at(np.array([line.start, line.stop]))
     top, left = max(0, int(ends.min() - MAX_HEIGHT * page.unit)), max(0, line.start - 5)
     mask = page.ink[top : int(ends.max() + line.thickness + 3), left : line.stop + 5] > 0
-    offset = line.offset + line.slope * left - top
-    inside = Line(line.start - left, line.stop - left, offset, line.slope, line.thickness)
+    inside = _moved(line, -left, -top)
     row = find_ticks(mask, inside, [inside], [], line.thickness)
     pitch = line.length / len(row.sides) if row else 0
     return (len(row.sides), row.height) if MIN_PITCH * page.unit <= pitch <= MAX_PITCH * page.unit else (0, 0)
-
-
-def _runs(mask):
-    """Return (starts, stops) of the runs of true values."""
-    edges = np.flatnonzero(np.diff(np.pad(mask.astype(np.int8), 1)))
-    return edges[::2], edges[1::2]
 
 
 def _ends_at_sides(page, line):
