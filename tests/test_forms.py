@@ -59,7 +59,7 @@ def test_every_field_is_proposed(title, how):
         picture = np.clip(tilted + rng.normal(0, 4, (2339, 1653, 3)), 0, 255).astype(np.uint8)
     found = layout.find_fields(picture)
     scale = picture.shape[0] / drawn.HEIGHT
-    for name, field in drawn.description(title, None).fields.items():
+    for name, field in drawn.describe(title, None).fields.items():
         x, y = np.array(field.box[:2]) + np.array(field.box[2:]) / 2  # its centre
         if how != "as drawn":
             matrix = align.cv2.getRotationMatrix2D((drawn.WIDTH / 2, drawn.HEIGHT / 2), 1, scale)
@@ -147,7 +147,7 @@ def test_a_description_is_saved_as_it_is_loaded(workplace):
 def test_sheets_are_aligned_and_other_pages_are_not():
     rng, title = np.random.default_rng(2), "Order form"
     form = align.reference(align.without_shadows(drawn.blank(title)))
-    blank = {name: field.box for name, field in drawn.description(title, None).fields.items()}
+    blank = {name: field.box for name, field in drawn.describe(title, None).fields.items()}
     page = drawn.filled(title, drawn.random_values(title, rng), rng)
     for make, turn in ((drawn.scanned, 1), (drawn.photographed, 2)):
         sheet = align.without_shadows(np.asarray(Image.open(io.BytesIO(make(page, rng, turn)))))
@@ -248,7 +248,7 @@ def test_pages_of_one_sheet(workplace, forms_read, capsys):
     made, truth = [], {}
     for title, name in fields.items():
         Image.fromarray(drawn.blank(title)).save(f"{name}.png")
-        form = drawn.description(title, workplace / f"{name}.png")
+        form = drawn.describe(title, workplace / f"{name}.png")
         made.append(form._replace(fields={name: form.fields[name]._replace(required=True)}))
         values = drawn.random_values(title, rng)
         truth[name] = values[name]

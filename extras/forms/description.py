@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from digits.cli import UsageError, atomic_write, first_line
+from extras.forms.table import OTHER_COLUMNS, confidence_of
 
 FORM_KEYS, FIELD_KEYS = ("form", "page", "fields"), ("box", "cells", "digits", "required")
 MOST = 100  # cells or digits of a field
-RESERVED = "file", "page", "review", "error"  # columns of the table
 
 
 class Field(NamedTuple):
@@ -37,6 +37,7 @@ def load(path):
     """Return the Forms that a JSON file describes. Raises UsageError, with the file and the place in it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+        return _forms(content, path.parent)
     except OSError as error:
         advice = "; make one with: python -m extras.forms find FORM" if isinstance(error, FileNotFoundError) else ""
         raise UsageError(f"{path}: {error.strerror.lower()}{advice}") from None
@@ -44,24 +45,6 @@ def load(path):
         raise UsageError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a JSON file ({first_line(error)})") from None
-    try:
-        several = content if isinstance(content, list) else [content]
-        forms = [
-            _form(one, path.parent, f"form {number}: " * (len(several) > 1)) for number, one in enumerate(several, 1)
-        ]
-        if not forms:
-            raise UsageError('there is no form; it begins with {"form": "blank_form.png", "fields": …')
-        names = [name for form in forms for name in form.fields]
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(f"two forms have a field {name!r}; rename one")
-            if f"{name} confidence" in names:
-                raise UsageError(
-                    f"field '{name} confidence': this is the column of the confidence of {name!r}; rename one"
-                )
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
-    return forms
 
 
 def save(forms, path):
@@ -100,6 +83,22 @@ def _without_repeats(pairs):
     return dict(pairs)
 
 
+def _forms(content, folder):
+    several = content if isinstance(content, list) else [content]
+    where = [f"form {number}: " * (len(several) > 1) for number in range(1, len(several) + 1)]
+    forms = [_form(one, folder, place) for one, place in zip(several, where, strict=True)]
+    if not forms:
+        raise UsageError('there is no form; it begins with {"form": "blank_form.png", "fields": …')
+    names = [name for form in forms for name in form.fields]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two forms have a field {name!r}; rename one")
+        if confidence_of(name) in names:
+            taken = f"field '{confidence_of(name)}': this is the column of the confidence of {name!r}; rename one"
+            raise UsageError(taken)
+    return forms
+
+
 def _form(content, folder, where):
     _check_keys(content, FORM_KEYS, ("form", "fields"), where)
     picture, page, fields = content["form"], content.get("page", 1), content["fields"]
@@ -116,8 +115,10 @@ def _form(content, folder, where):
 
 def _field(name, content, where):
     where = f"{where}field {name!r}: "
-    if not name.strip() or not name.isprintable() or name in RESERVED:
-        taken = f"{', '.join(RESERVED)} are columns of the table" if name in RESERVED else "it cannot be printed"
+    if not name.strip() or not name.isprintable() or name in OTHER_COLUMNS:
+        taken = (
+            f"{', '.join(OTHER_COLUMNS)} are columns of the table" if name in OTHER_COLUMNS else "it cannot be printed"
+        )
         raise UsageError(f"{where}this cannot be a name, {taken}; choose another")
     _check_keys(content, FIELD_KEYS, ("box",), where)
     box, required = content["box"], content.get("required", False)

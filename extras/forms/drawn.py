@@ -65,7 +65,7 @@ NOTES = {
 }
 
 
-def description(title, picture):
+def describe(title, picture):
     """The Form that a person would write for a drawn form; picture: path of the blank one."""
     fields = {}
     for one in FORMS[title]:
@@ -164,7 +164,7 @@ def main():
     (SAMPLE / "sheets").mkdir(exist_ok=True)
     rng, title = np.random.default_rng(15), "Order form"  # digits that most people read alike
     Image.fromarray(blank(title)).convert("L").save(SAMPLE / "order_form.png")
-    save([description(title, SAMPLE / "order_form.png")], SAMPLE / "order_form.json")
+    save([describe(title, SAMPLE / "order_form.png")], SAMPLE / "order_form.json")
     for number in range(1, 6):
         page = filled(title, random_values(title, rng), rng)
         sheet = photographed(page, rng, 0, 1500) if number > 3 else scanned(page, rng, 2 * (number == 3), 0.8)

@@ -55,7 +55,7 @@ def find(settings):
             raise UsageError(f"{output}: is already there; give --overwrite to replace it")
     for form, (name, picture) in zip(forms, pictures, strict=True):
         with atomic_write(name) as temporary:
-            drawn(picture, form.fields).save(temporary)
+            draw_fields(picture, form.fields).save(temporary)
     description.save(forms, target)
     names = ", ".join(str(name) for name, _ in pictures)
     print(f"Fields: {target}   Picture: {names}")
@@ -67,7 +67,7 @@ def overview_of(path, page):
     return path.with_name(f"{path.stem}_fields{f'_{page + 1}' if page else ''}.png")
 
 
-def drawn(picture, fields):
+def draw_fields(picture, fields):
     """The picture of a form, uint8 H×W×3, with its Fields drawn in, as a PIL image."""
     image = Image.fromarray(picture)
     canvas, unit = ImageDraw.Draw(image), max(image.size) / 1000

@@ -7,6 +7,7 @@ trained on.
 """
 
 import csv
+import dataclasses
 import sys
 import tempfile
 import time
@@ -15,24 +16,33 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from digits.cli import Parser, number, progress, run
+from digits.cli import Parser, number, option, progress, run
 from extras.forms import description, drawn, layout, read
 
 SCALES = 0.85, 1.6  # of scans, against 150 dpi
 
 
-def measure(args):
-    rng = np.random.default_rng(args.seed)
+@dataclasses.dataclass
+class Settings:
+    """Each setting is also a flag."""
+
+    count: int = option(20, "sheets of each form", number(int, least=1, most=10**4))
+    seed: int = option(0, "of all that is drawn", number(int, least=0, most=2**31 - 1))
+    model: Path = option(Path("mnist_cnn.keras"), "model file", Path)
+
+
+def measure(settings):
+    rng = np.random.default_rng(settings.seed)
     rows, seconds = [], 0
     with tempfile.TemporaryDirectory() as folder:
         for title in drawn.FORMS:
             place = Path(folder) / title
-            values = _draw(title, place, args.count, rng)
+            values = _draw(title, place, settings.count, rng)
             fields = description.load(place / "form.json")[0].fields
             found = layout.find_fields(drawn.blank(title))
             proposed = sum(any(_same(field, one) for one in found) for field in fields.values())
             start = time.perf_counter()
-            read.read(read.Settings([place / "form.json", place / "sheets"], place / "table.csv", args.model))
+            read.read(read.Settings([place / "form.json", place / "sheets"], place / "table.csv", settings.model))
             seconds += time.perf_counter() - start
             with (place / "table.csv").open(encoding="utf-8") as file:
                 table = list(csv.DictReader(file))
@@ -46,7 +56,7 @@ def _draw(title, place, count, rng):
     """Draw a form and `count` sheets into a folder; return what is written on each: name of a field -> digits."""
     (place / "sheets").mkdir(parents=True)
     Image.fromarray(drawn.blank(title)).save(place / "form.png")
-    description.save([drawn.description(title, place / "form.png")], place / "form.json")
+    description.save([drawn.describe(title, place / "form.png")], place / "form.json")
     values = [drawn.random_values(title, rng) for _ in range(count)]
     for index, one in enumerate(progress(values, f"Drawing {title}")):
         page, turn = drawn.filled(title, one, rng), index // 2 % 4
@@ -76,13 +86,7 @@ def _report(rows, seconds):
 
 
 def main(argv=None):
-    parser = Parser(__doc__)
-    parser.add_argument("--model", type=Path, default=Path("mnist_cnn.keras"), help="model file (default: %(default)s)")
-    parser.add_argument(
-        "--count", type=number(int, least=1, most=10**4), default=20, help="sheets of each form (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=number(int, least=0, most=2**31 - 1), default=0, help="(default: %(default)s)")
-    return run(measure, parser.parse_args(argv))
+    return run(measure, Parser(__doc__, Settings).settings(argv))
 
 
 if __name__ == "__main__":

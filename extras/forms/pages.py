@@ -79,14 +79,18 @@ def count_pages(path):
 
 
 def open_form(page):
-    """The picture of a Page that is a form, uint8 H×W×3: never reduced, as its fields have pixels of the file."""
+    """The picture of a Page that is a form, uint8 H×W×3: never reduced, as its fields have pixels of the file.
+
+    Raises PictureError.
+    """
+    pages = count_pages(page.path)
+    if page.number >= pages:
+        raise PictureError(f"has only {pages} page{'s' * (pages > 1)}, no page {page.number + 1}")
     return open_page(page, image_file.MAX_PIXELS)
 
 
 def open_page(page, most=PIXELS):
     """The picture of a Page, uint8 H×W×3; most: pixels to which a larger one is reduced. Raises PictureError."""
-    if page.number and page.number >= (pages := count_pages(page.path)):
-        raise PictureError(f"has only {pages} page{'s' * (pages > 1)}, no page {page.number + 1}")
     if page.path.suffix.lower() != ".pdf":
         return np.ascontiguousarray(image_file.open_picture(page.path, page=page.number, target=most)[0])
     with closing(_open_pdf(page.path)) as pdf:

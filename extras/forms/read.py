@@ -65,7 +65,7 @@ def read(settings):
     forms = description.load(path)
     for form in forms:
         try:
-            sheets.reference(form)
+            sheets.load_reference(form)
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from None
     exclude = {file.resolve() for form in forms for file in (form.picture, overview_of(form.picture, form.page))}
@@ -74,8 +74,8 @@ def read(settings):
         names = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
         print(f"Left out, neither pictures nor PDFs: {names}", file=sys.stderr)
     names = [name for form in forms for name in form.fields]
-    inputs = [path.stat().st_mtime_ns for path in (path, settings.model, *(form.picture for form in forms))]
-    about = f"{forms} {settings.min_confidence} {inputs}"
+    written = [file.stat().st_mtime_ns for file in (settings.model, *(form.picture for form in forms))]
+    about = f"{forms} {settings.min_confidence} {written}"
     with Table(settings.output, names, about, settings.overwrite) as table:
         waiting = [sheet for sheet in all_sheets if key_of(sheet) not in table.done]
         if not waiting:

@@ -31,7 +31,7 @@ class CutSheet(NamedTuple):
     pictures: list  # JPEG bytes of these pages, if they could be opened
 
 
-def reference(form):
+def load_reference(form):
     """Return (the align.Reference of a Form, the set of its Fields in which something is written on the form itself).
 
     Raises UsageError if the picture cannot be used, or a field is outside of it.
@@ -41,7 +41,7 @@ def reference(form):
 
 @lru_cache
 def _reference(path, page, fields):
-    """As reference(), computed once in each process; fields: (name, Field) pairs."""
+    """As load_reference(), computed once in each process; fields: (name, Field) pairs."""
     try:
         picture = pages.open_form(pages.Page(path, page))
         description.check_boxes(fields, *picture.shape[1::-1])
@@ -67,7 +67,7 @@ def cut(sheet, forms):
             if page is None:
                 raise pages.PictureError("missing")
             picture = align.without_shadows(pages.open_page(page))
-            known, filled_in = reference(form)
+            known, filled_in = load_reference(form)
             aligned = align.align(known, picture)
             for name, field in form.fields.items():
                 found.fields[name] = _cut_field(known, picture, aligned, field, field in filled_in)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from digits.cli import UsageError
 
-COLUMNS_BEFORE, COLUMNS_AFTER = ["file", "page"], ["review", "error"]
+COLUMNS_BEFORE, COLUMNS_AFTER = ("file", "page"), ("review", "error")
+OTHER_COLUMNS = COLUMNS_BEFORE + COLUMNS_AFTER  # than those of the fields
 START, END = b'<script type="application/json" class="sheet">', b"</script>\n"
 TEMPLATE = Path(__file__).with_name("review.html")
 
@@ -45,7 +46,12 @@ class Row(NamedTuple):
 
 def columns(names):
     """The header of the table; names: of the fields."""
-    return [*COLUMNS_BEFORE, *(text for name in names for text in (name, f"{name} confidence")), *COLUMNS_AFTER]
+    return [*COLUMNS_BEFORE, *(text for name in names for text in (name, confidence_of(name))), *COLUMNS_AFTER]
+
+
+def confidence_of(name):
+    """The name of the column for the confidence of a field."""
+    return f"{name} confidence"
 
 
 class Table:
