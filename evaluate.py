@@ -28,6 +28,7 @@ class Settings:
     data: str = option(None, sources.HELP)
     network: str = option("cnn", "network that selects the default model file", choices=list(model.NETWORKS))
     model: Path = option(None, model.HELP, Path)
+    output: Path = option(None, "folder in which the figures are saved (default: that of the model)", Path)
     json: bool = option(False, "print one JSON object and nothing else, no figures")
 
 
@@ -72,16 +73,16 @@ def evaluate(settings):
     print(f"\n{metrics.as_text(result)}\n")
     for source, part in by_source.items():
         print(f"{source:12} {metrics.score(part)}")
-    pixels = np.stack([image for image, _ in decoded.as_numpy_iterator()])
-    figures = plots.evaluation(pixels, images.labels, probabilities, classes, result)
     stem = path.stem if path.suffix == ".keras" else path.name.replace(".", "_")
-    paths = {name: path.with_name(f"{stem}_{name}.png") for name in figures}
-    for figure_name, figure in figures.items():
-        plots.save(figure, paths[figure_name])
+    folder = settings.output or path.parent
+    paths = {name: folder / f"{stem}_{name}.png" for name in ("confusion_matrix", "samples", "mistakes")}
     print("Figures: " + ", ".join(map(str, paths.values())))
     error = metrics.calibration_error(images.labels, probabilities)
     print(f"Loss: {result['loss']:.4f}   Expected calibration error: {100 * error:.2f}%")
     print(f"Test accuracy: {metrics.score(result)}", flush=True)
+    pixels = np.stack([image for image, _ in decoded.as_numpy_iterator()])
+    for name, figure in plots.evaluation(pixels, images.labels, probabilities, classes, result).items():
+        plots.save(figure, paths[name])
     plots.show()
 
 

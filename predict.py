@@ -25,7 +25,7 @@ import textwrap
 from pathlib import Path
 
 from digits import model
-from digits.cli import Parser, UsageError, fail, number, option, run
+from digits.cli import Parser, UsageError, fail, number, option, printable, run
 from digits.data import sources
 from digits.reading import answers, image_file, reader
 from digits.reading.batches import Picture, find_pictures, read_pictures
@@ -60,6 +60,7 @@ class Settings:
     box: tuple = option(None, "read only this part: x,y,width,height in pixels (default: all)", box)
     digits: int = option(None, "how many digits each line has (default: not known)", number(int, least=1, most=100))
     min_confidence: float = option(0.0, "mark readings below it for review, 0-1", number(float, least=0, most=1))
+    output: Path = option(Path("."), "folder in which the figures are saved, made if it is missing", Path)
     steps: bool = option(False, f"also save {STEPS_FIGURE}: each step of the reading")
     json: bool = option(False, "print a JSON object for each picture, no figure")
     csv: bool = option(False, "print a table with a row for each picture, no figure")
@@ -89,7 +90,7 @@ def predict(settings):
     model.check(settings.model)
     if settings.steps and not model.describe(settings.model).segment:
         raise UsageError(f"--steps: {settings.model} classifies pictures whole, so there are no steps; leave it out")
-    figures, true_label = [Path(name).resolve() for name in (FIGURE, STEPS_FIGURE)], None
+    figures, true_label = [(settings.output / name).resolve() for name in (FIGURE, STEPS_FIGURE)], None
     if settings.random:
         picture, true_label = random_test_image(settings.data)
         pictures = [picture]
@@ -102,7 +103,7 @@ def predict(settings):
     for picture in pictures:
         if isinstance(picture.source, Path) and picture.source.resolve() in figures:
             raise UsageError(f"{picture.name}: saving the figure would overwrite it; rename the picture, or use --json")
-    shown = f"Picture: {pictures[0].name}" if len(pictures) == 1 else f"Pictures: {len(pictures):,}"
+    shown = f"Picture: {printable(pictures[0].name)}" if len(pictures) == 1 else f"Pictures: {len(pictures):,}"
     print(f"Model: {settings.model}   {shown}")
     return print_answers(pictures, settings, true_label)
 
@@ -148,27 +149,28 @@ def print_answers(pictures, settings, true_label):
         read += 1
         answer = answers.as_text(reading, settings.min_confidence, settings.digits)
         if not alone:
-            print(f"{picture.name}  {answer}", flush=True)
+            print(f"{printable(picture.name)}  {answer}", flush=True)
         if len(rows) < MAX_ROWS:
             load = reader.preprocess if settings.steps else image_file.open_picture  # the steps show the pixels read
             pixels, factor, *_ = load(picture.source, settings.box, picture.page)
-            lines = [Path(picture.name).name, *answer.replace("  (", "\n(").splitlines()]
+            lines = [printable(Path(picture.name).name), *answer.replace("  (", "\n(").splitlines()]
             title = "\n".join(textwrap.fill(line, 38) for line in lines)
             rows.append(plots.Row(pixels, factor, (settings.box or (0, 0))[:2], reading, title))
     if not rows:
         return status
-    part, figure = "" if alone else f" of the first {len(rows)}", plots.predictions(rows)
-    try:
-        if settings.steps:
-            plots.save(plots.steps(rows), STEPS_FIGURE)
-            print(f"Steps{part}: {STEPS_FIGURE}")
-        if not plots.has_screen():
-            plots.save(figure, FIGURE)
-            print(f"Figure{part}: {FIGURE}")
-    finally:  # a folder that cannot be written to does not keep the answer back
-        if true_label is not None:
-            print(f"True label: {true_label}")
-        print(answer if alone else f"Read {read:,} of {len(pictures):,} pictures", flush=True)
+    figures = {settings.output / STEPS_FIGURE: plots.steps} if settings.steps else {}
+    if not plots.has_screen():
+        figures[settings.output / FIGURE] = plots.predictions
+    if figures:
+        part = "" if alone else f" of the first {len(rows)}" if len(rows) > 1 else " of the first one"
+        print(f"Figure{'s' * (len(figures) > 1)}{part}: " + ", ".join(map(str, figures)))
+    if true_label is not None:
+        print(f"True label: {true_label}")
+    print(answer if alone else f"Read {read:,} of {len(pictures):,} pictures", flush=True)
+    for path, draw in figures.items():  # after the answer, which people wait for
+        plots.save(draw(rows), path)
+    if plots.has_screen():
+        plots.predictions(rows)
     plots.show()
     return status
 

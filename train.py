@@ -12,12 +12,13 @@ Writes four files side by side: the model (.keras), its settings and results (.j
 
 import dataclasses
 import sys
+import time
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
-from digits import checkpoint, model
-from digits.cli import Parser, UsageError, flag, import_tensorflow, number, numbers, option, run
-from digits.data import folders, handwriting, sources
+from digits import checkpoint, files, model
+from digits.cli import Parser, UsageError, flag, flag_value, import_tensorflow, number, numbers, option, run
+from digits.data import sources
 
 SCORED = {"validation": "Validation", "writers": "Held-out writers'", "test": "Test"}  # splits, as they are printed
 
@@ -45,7 +46,11 @@ class Settings:
     precision: str = option(
         "auto", "precision while training; auto: the fastest on this machine", choices=["auto", "float32", "bfloat16"]
     )
+    patience: int = option(
+        None, "stop after this many epochs without a better val_accuracy (default: never)", number(int, 1, 100_000)
+    )
     model: Path = option(None, model.HELP, Path, recorded=False)
+    tensorboard: Path = option(None, "folder for a log that TensorBoard shows (default: none)", Path, recorded=False)
     cache: str = option("auto", "cache for decoded images", choices=["auto", "memory", "disk", "none"], recorded=False)
     resume: bool = option(False, "continue from the last finished epoch of this model's run", recorded=False)
     no_test: bool = option(False, "skip the test set, to compare settings", recorded=False)
@@ -53,6 +58,10 @@ class Settings:
     def __post_init__(self):
         if self.model and (self.model.suffix != ".keras" or not self.model.absolute().parent.is_dir()):
             raise UsageError(f"--model: {self.model} must end in .keras, in a folder that exists")
+        if self.tensorboard and not find_spec("tensorboard"):
+            raise UsageError("--tensorboard: the package tensorboard is missing: pip install tensorboard")
+        if self.patience and not self.validation_split:
+            raise UsageError("--patience: needs validation images; give --validation-split more than 0")
         if self.network != "cnn" and (self.filters or self.kernel_size):
             raise UsageError(f"--filters, --kernel-size: belong to --network cnn; {self.network} has a fixed size")
         if self.optimizer is None:
@@ -86,53 +95,35 @@ def read_settings(parser, argv):
     """The Settings of a command line; with --resume, those of the interrupted run. Raises UsageError."""
     given = vars(parser.parse_args(argv))
     settings = parser.settings_class(**given)
-    settings.data = sources.make_available(settings.data)
     if settings.resume:
+        if settings.data is None and settings.model is None and not checkpoint.path_for(settings.path).exists():
+            settings.data = "handwriting"  # which is trained on where MNIST is not available
         run_settings = checkpoint.read(settings.path).settings
         for name in given.keys() & run_settings.keys():
             if given[name] != run_settings[name]:
-                raise UsageError(f"{flag(name)}: the interrupted run has {run_settings[name]}; give the same, or none")
+                found = flag_value(run_settings[name])
+                raise UsageError(f"{flag(name)}: the interrupted run has {found}; give the same, or none")
         recorded = {name: run_settings[name] for name in settings.recorded() if name in run_settings}
         settings = dataclasses.replace(settings, **recorded)
+    files.check_writable(settings.path)  # all flags are checked before the images are made
+    settings.data = sources.make_available(settings.data)
     return settings
-
-
-class Splits(NamedTuple):
-    """The Images of a data set; None where there are none."""
-
-    training: folders.Images
-    validation: folders.Images
-    writers: folders.Images | None  # digits of people who are not trained on, unless they are the validation already
-    test: folders.Images | None
-
-
-def load_splits(settings, quiet=False):
-    """Find the images of all splits, and print how many unless quiet. Raises UsageError."""
-    training, validation = sources.load_training(settings.data, settings.validation_split)
-    test = None if settings.no_test else sources.load_test(settings.data)
-    if test and test.classes != training.classes:
-        raise UsageError(f"{settings.data}/test: its classes differ from train/; make them agree, or use --no-test")
-    others = training.classes == handwriting.DIGITS and settings.data != "handwriting"
-    writers = handwriting.held_out_digits("validation", settings.validation_split) if others else None
-    splits = Splits(training, validation, writers, test)
-    counts = f"{len(splits.training.labels):,} images to train, {len(splits.validation.labels):,} to validate"
-    if not quiet:
-        print(f"Model: {settings.path}   Data: {sources.name_of(settings.data)}, {counts}", flush=True)
-    return splits
 
 
 def train(settings):
     """Train a network and save it; return its description, a dict. Raises UsageError, RunError."""
-    splits = load_splits(settings)
-    resume = checkpoint.read(settings.path) if settings.resume else None
+    start = time.monotonic()
+    with checkpoint.running(settings.path) as folder:
+        splits = sources.load_splits(settings.data, settings.validation_split, tested=not settings.no_test)
+        counts = f"{len(splits.training.labels):,} images to train, {len(splits.validation.labels):,} to validate"
+        print(f"Model: {settings.path}   Data: {sources.name_of(settings.data)}, {counts}", flush=True)
+        resume = checkpoint.read(settings.path) if settings.resume else None
 
-    import_tensorflow()  # not before flags and files were checked
-    from digits import training
-    from digits.data import pipeline
+        import_tensorflow()  # not before flags and files were checked
+        from digits import training
+        from digits.data import pipeline
 
-    cache_dir = settings.path.with_suffix(".cache")
-    how_to_continue = checkpoint.say_how_to_continue(settings.path)
-    with how_to_continue, pipeline.open_cache(settings.cache, splits.training, cache_dir) as cache:
+        cache = pipeline.choose_cache(settings.cache, splits.training, folder)
         training_set = pipeline.decode(splits.training, cache, "training")
         validation_set = pipeline.decode(splits.validation, cache, "validation")
         settings = dataclasses.replace(settings, precision=model.choose_precision(settings.precision))
@@ -143,20 +134,22 @@ def train(settings):
         classes = splits.training.classes
         training_set = training.mix_in_handwriting(training_set, classes, settings)
         network = training.new_network(settings, classes)
-        print("Settings: " + ", ".join(f"{name} {value}" for name, value in settings.recorded().items()), flush=True)
+        values = {name: flag_value(value) for name, value in settings.recorded().items()}
+        print("Settings: " + ", ".join(f"{name} {value}" for name, value in values.items()), flush=True)
         network.summary()
         save_epoch = training.epoch_saver(settings.path, this_run)
         history = training.fit(network, training_set, validation_set, settings, resume, save_epoch)
-        return finish(settings, splits, validation_set, cache, network, history, this_run)
+        return finish(settings, splits, validation_set, cache, network, history, this_run, start)
 
 
-def finish(settings, splits, validation_set, cache, network, history, this_run):
+def finish(settings, splits, validation_set, cache, network, history, this_run, start):
     """Calibrate, evaluate and save a trained network; return its description, a dict."""
     from digits import metrics, plots, training
 
     network = model.as_float32(network)  # what is saved is what is scored
     sizes = {name: len(images.labels) for name, images in splits._asdict().items() if images}
-    results, threshold = metrics.calibrate_and_evaluate(network, splits, validation_set, cache)
+    results, threshold, test_checksum = metrics.calibrate_and_evaluate(network, splits, validation_set, cache)
+    checksums = {"sha256": this_run["data_sha256"], "test_sha256": test_checksum}
     about = {
         "network": settings.network,
         "classes": splits.training.classes,
@@ -164,19 +157,23 @@ def finish(settings, splits, validation_set, cache, network, history, this_run):
         "threshold": threshold,
         "accuracy": {name: results[name]["accuracy"] if name in results else None for name in SCORED},
         "seconds": round(sum(row["seconds"] for row in history), 1),
-        "data": {"name": sources.name_of(settings.data), **sizes, "sha256": this_run["data_sha256"]},
+        "data": {"name": sources.name_of(settings.data), **sizes, **checksums},
         "settings": {name: value for name, value in this_run.items() if name != "data_sha256"},
         **training.environment(),
         "history": history,
     }
+    replaced, kept = model.details(settings.path), model.keep_replaced(settings.path)
     model.save(network, settings.path, about)
     checkpoint.path_for(settings.path).unlink(missing_ok=True)
     curves = settings.path.with_name(f"{settings.path.stem}_curves.png")
-    plots.save(plots.curves(history), curves)
     print(f"Saved {settings.path}, {settings.path.with_suffix('.json')}, {training.log_path(settings.path)}, {curves}")
-    print(f"Trained {len(history)} epoch{'s' * (len(history) != 1)} in {about['seconds']:.0f} s")
+    if kept:
+        print(model.compare_with_replaced(settings.path, about, replaced, kept))
+    epochs, seconds = f"{len(history)} epoch{'s' * (len(history) != 1)}", time.monotonic() - start
+    print(f"Trained {epochs} in {about['seconds']:.0f} s ({seconds:.0f} s with preparation and evaluation)")
     for name, result in results.items():
         print(f"{SCORED[name]} accuracy: {metrics.score(result)}", flush=True)
+    plots.save(plots.curves(history), curves)
     plots.show()
     return about
 
@@ -185,7 +182,7 @@ def main(argv=None):
     parser = Parser(__doc__, Settings)
     parser.moved("--variety", to="--handwriting, digits of real people")
     parser.moved("--cluster", "--processes", "--process", to="python -m extras.train_cluster")
-    return run(lambda: train(read_settings(parser, argv)))
+    return run(lambda: train(read_settings(parser, argv)), keep_going=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,26 @@
 >>> reading.prediction, reading.confidence
 """
 
+import signal
+import sys
+from pathlib import Path
+
 __all__ = ["ReadDigit", "Reading", "load_model", "read"]
+__version__ = "1.0.0"
+
+PROJECT = Path(__file__).resolve().parents[1]  # the folder of the scripts
+
+
+def _is_in_a_script():
+    """Whether the running program is one of the project's scripts, rather than someone's that imports digits."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    folders = (PROJECT, PROJECT / "extras", PROJECT / "extras" / "forms")
+    return bool(script) and Path(script).resolve().parent in folders
+
+
+# During the imports, Ctrl-C ends a script at once and without a traceback; run() in cli.py takes over from there.
+if _is_in_a_script() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def __getattr__(name):  # imported on first use: train.py needs nothing that reads pictures

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from digits.cli import UsageError, atomic_write
+from digits.cli import RunError, UsageError
+from digits.files import WriteError, atomic_write, check_writable, others_at_work, temporary_folder
 
 HOW_TO_CONTINUE = "rerun the same command with --resume to continue from the last finished epoch"
 
@@ -34,7 +35,7 @@ def write(model_path, settings, history, variables):
 def read(model_path):
     """Return the Checkpoint of an interrupted run. Raises UsageError."""
     path = path_for(model_path)
-    if not path.exists():
+    if not path.is_file():
         raise UsageError(f"--resume: there is no {path}, so no finished epoch to continue; start without --resume")
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -46,13 +47,24 @@ def read(model_path):
 
 
 @contextmanager
-def say_how_to_continue(model_path):
-    """After Ctrl-C, say how to continue, if there is a checkpoint."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        there_is_one = path_for(model_path).exists()
-        raise KeyboardInterrupt(f"interrupted; {HOW_TO_CONTINUE}" if there_is_one else "interrupted") from None
+def running(model_path, process=0):
+    """While a training runs: yield a temporary folder beside the model, and refuse a second training of it.
+
+    process: number of this one among those of one training. After Ctrl-C, and if something cannot be written, the error
+    says how to continue if there is a checkpoint. Raises UsageError, WriteError.
+    """
+    mark = model_path.with_name(f"{model_path.name}.training{process}")
+    check_writable(mark)
+    with temporary_folder(mark) as folder:
+        if others_at_work(folder, mark):
+            raise UsageError(f"{model_path}: another process is training it; wait for it, or give another --model")
+        try:
+            yield folder
+        except (KeyboardInterrupt, WriteError) as error:
+            advice = f"; {HOW_TO_CONTINUE}" if path_for(model_path).exists() else ""
+            if isinstance(error, WriteError):
+                raise RunError(f"{error}{advice}") from error
+            raise KeyboardInterrupt(f"interrupted{advice}") from None
 
 
 def start(model_path, settings, resume):

@@ -1,18 +1,26 @@
-"""Command-line helpers: flags from a Settings class, one-line errors, a quiet TensorFlow import, atomic writes."""
+"""Command-line helpers: flags from a Settings class, one-line errors, a quiet TensorFlow import, progress."""
 
 import argparse
 import atexit
 import dataclasses
+import errno
 import gc
 import math
 import os
-import shutil
+import signal
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 
 from tqdm import tqdm
+
+from digits import __version__
+
+OF_INPUT = {  # errors of a path that the user named; the scripts report what cannot be written as RunError
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL,
+}  # fmt: skip
 
 
 class UsageError(ValueError):
@@ -23,41 +31,112 @@ class RunError(Exception):
     """The work failed for another reason; the message is one line that says what to do."""
 
 
-def run(work, *arguments):
+def run(work, *arguments, keep_going=False):
     """Call work(*arguments) and return the exit status: 0, 1 (failure), 2 (wrong usage or input) or 130 (Ctrl-C).
 
-    If work returns an integer, that is the status.
+    If work returns an integer, that is the status. keep_going: the work is worth more than what it prints, so it goes
+    on when the reader of its output, such as `head`, has gone; otherwise it ends quietly.
     """
     atexit.register(gc.freeze)  # else the process would end with a garbage collection through all of TensorFlow
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by digits/__init__.py during the imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    closed, streams = _open_closed_streams(), (sys.stdout, sys.stderr)
+    if "stdout" in closed and not keep_going:
+        return fail("standard output is closed, so there is no place for the result; send it to a file", 2)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold characters the terminal cannot encode
+    if keep_going:
+        sys.stdout, sys.stderr = map(_Unbreakable, streams)
     try:
         status = work(*arguments)
+        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except UsageError as error:
         return fail(error, 2)
     except KeyboardInterrupt as interrupt:
         return fail(str(interrupt) or "interrupted", 130, label="")
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        for stream in streams:
+            _discard(stream)
         return 0
     except ModuleNotFoundError as error:
         return fail(f"the package {error.name} is missing: pip install -r requirements.txt", 2)
-    except (RunError, OSError) as error:
+    except ImportError as error:  # such as Matplotlib's for a window without a screen
+        return fail(in_one_line(error), 2)
+    except RunError as error:
         return fail(error, 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return fail(f"{where}{(error.strerror or str(error)).lower()}", 2 if error.errno in OF_INPUT else 1)
+    finally:
+        sys.stdout, sys.stderr = streams
 
 
 def fail(error, status, label="error: "):
     """Print an error as one line on stderr and return the status."""
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.name
-    print(f"{name}: {label}{' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{name}: {label}{printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
     return status
 
 
-def first_line(error):
-    """The first line of an error's message, or the error's type if it has no message."""
-    return str(error).partition("\n")[0] or type(error).__name__
+def in_one_line(error):
+    """The message of an error in one line of at most 300 letters, or the error's type if it has no message."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]} …"
+
+
+def printable(text):
+    """A text, such as a file's name, with escapes for control characters and for bytes that are not UTF-8."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+# Standard output and standard error that are closed, or whose reader has gone
+
+
+class _Unbreakable:
+    """A text stream that drops what is written to it once its reader has gone."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        try:
+            return self.stream.write(text)
+        except BrokenPipeError:
+            _discard(self.stream)
+            return len(text)
+
+    def flush(self):
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            _discard(self.stream)
+
+
+def _discard(stream):
+    """Let what is and will be written to a stream disappear."""
+    with suppress(OSError, ValueError), open(os.devnull, "w") as nothing:  # unless it has no file
+        os.dup2(nothing.fileno(), stream.fileno())
+
+
+def _open_closed_streams():
+    """Open those of stdout and stderr that the shell closed, else the next file would take their place.
+
+    Returns the set of their names.
+    """
+    closed = {name for name in ("stdout", "stderr") if getattr(sys, name) is None}
+    for name in closed:
+        setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        descriptor = {"stdout": 1, "stderr": 2}[name]
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.dup2(getattr(sys, name).fileno(), descriptor)
+    return closed
 
 
 # Flags from a Settings class
@@ -89,6 +168,11 @@ def flag(name):
     return "--" + name.replace("_", "-")
 
 
+def flag_value(value):
+    """The value of an option as it is written on the command line: [32, 64] -> 32,64."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that shows a script's docstring, and reports a mistake in one line."""
 
@@ -98,6 +182,8 @@ class Parser(argparse.ArgumentParser):
         for field in dataclasses.fields(settings_class) if settings_class else ():
             name = field.name if field.metadata["positional"] else flag(field.name)
             self.add_argument(name, **field.metadata["argument"])
+        versions = "print the versions of this program and of what it runs on, and exit"
+        self.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help=versions)
 
     def moved(self, *flags, to):
         """Let these flags say in one line where they are now."""
@@ -116,7 +202,21 @@ class Parser(argparse.ArgumentParser):
             self.error(str(error))
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)} (see --help)\n")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        names = {"Python": sys.version.split()[0]} | {name: _version_of(name) for name in ("TensorFlow", "Keras")}
+        others = ", ".join(f"{name} {version}" for name, version in names.items())
+        parser.exit(message=f"{parser.prog} {__version__} ({others})\n")
+
+
+def _version_of(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def number(kind, least=-math.inf, most=math.inf, above=-math.inf, below=math.inf):
@@ -181,7 +281,7 @@ def hold_native_log(name="stderr"):
     python.flush()
     real = os.dup(descriptor)
     with tempfile.TemporaryFile() as held, os.fdopen(real, "w", buffering=1) as terminal:
-        if python.isatty() or python is getattr(sys, f"__{name}__"):
+        if python.isatty() or _writes_to(python, descriptor):
             setattr(sys, name, terminal)
         os.dup2(held.fileno(), descriptor)
         try:
@@ -191,28 +291,16 @@ def hold_native_log(name="stderr"):
             setattr(sys, name, python)
 
 
-# Progress and files
+def _writes_to(stream, descriptor):
+    try:
+        return stream.fileno() == descriptor
+    except (OSError, ValueError):  # it is not a file, as in a test
+        return False
+
+
+# Progress
 
 
 def progress(items, description, total=None):
     """Yield the items; on a terminal, show a progress bar on stderr once it takes more than a second."""
     return tqdm(items, description, total, delay=1, disable=None)
-
-
-@contextmanager
-def atomic_write(path):
-    """Yield a temporary path beside `path`, of the same suffix; rename it to `path` if all went well."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def keep_previous(path):
-    """Copy a file that is about to be replaced to <stem>.previous<suffix>, if it exists."""
-    if path.exists():
-        with atomic_write(path.with_name(f"{path.stem}.previous{path.suffix}")) as temporary:
-            shutil.copy2(path, temporary)

@@ -70,8 +70,8 @@ def calibrate_and_evaluate(network, splits, validation_set, cache):
     """Calibrate a network on the images that were held out, and evaluate it on those and on the test images.
 
     splits: train.Splits. validation_set: its validation images from pipeline.decode(). Returns ({name of the split:
-    what evaluate() returned}, the threshold of the digit score), the threshold by the digits of held-out writers; where
-    there are none, by the validation images.
+    what evaluate() returned}, the threshold of the digit score, the fingerprint of the test images or None). The
+    threshold is set by the digits of held-out writers; where there are none, by the validation images.
     """
     others = {"writers": splits.writers, "test": splits.test}
     decoded = {name: pipeline.decode(images, cache, name) for name, images in others.items() if images}
@@ -88,7 +88,8 @@ def calibrate_and_evaluate(network, splits, validation_set, cache):
     if "test" in decoded:
         probabilities["test"] = predict(network, decoded["test"])
     classes = splits.training.classes
-    return {name: evaluate(labels, probabilities[name], classes) for name, labels in labels_of.items()}, threshold
+    results = {name: evaluate(labels, probabilities[name], classes) for name, labels in labels_of.items()}
+    return results, threshold, pipeline.fingerprint(decoded["test"]) if "test" in decoded else None
 
 
 def calibration_error(labels, probabilities, bins=15):

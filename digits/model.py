@@ -11,21 +11,28 @@ and results of its training), or a .tflite or .onnx file by extras/export.py wit
 imported in the functions that need it: files are checked before that, and exported models are read without it.
 """
 
+import hashlib
 import json
+import os
+import shlex
 import zipfile
+import zlib
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from digits import runtimes
-from digits.cli import UsageError, atomic_write, first_line, import_tensorflow, keep_previous
+from digits import checkpoint, runtimes
+from digits.cli import UsageError, import_tensorflow, in_one_line
+from digits.files import MAX_JSON_BYTES, atomic_write, class_names, keep_as, previous, read_json
 
 FILTERS = (32, 64, 128)  # of the convolutions of cnn
 KERNEL_SIZE = 3  # height and width of their kernels, pixels
 POOLINGS = 2  # after the first convolutions of cnn; the feature maps of the last one are averaged
 DEFAULT_THRESHOLD = 0.5  # of the digit score, for a model without a description
+CHECKSUM = "model_sha256"  # key of a description: of the .keras file that it belongs to
+MAX_BYTES = 500_000_000  # of a model file, unpacked
 HELP = "model file (default: <data>_<network>.keras)"
 
 
@@ -156,34 +163,99 @@ class Model(NamedTuple):
 def check(path):
     """Raise UsageError unless the path is a model file, as far as can be seen without opening it in its runtime."""
     path = Path(path)
-    if path.is_dir() or not path.exists():
-        raise UsageError(f"{path}: no such model file; train one with train.py, or name another with --model")
-    if path.suffix in runtimes.SUFFIXES:
-        return
-    if path.suffix != ".keras":
+    if not os.path.isfile(path):
+        found = "not a file" if os.path.lexists(path) else "no such model file"
+        raise UsageError(f"{path}: {found}; train a model with train.py, or name another with --model")
+    if path.suffix not in (".keras", *runtimes.SUFFIXES):
         raise UsageError(f"{path}: a model's file name ends in .keras, .tflite or .onnx; name one with --model")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            complete = archive.testzip() is None and "config.json" in archive.namelist()
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError):
-        complete = False
-    if not complete:
+    if path.stat().st_size > MAX_BYTES:
+        raise UsageError(f"{path}: over {MAX_BYTES // 1_000_000} MB, which no digit classifier has; name another")
+    if path.suffix == ".keras" and not _is_complete(path):
         raise UsageError(f"{path}: damaged, or not a Keras model; train it again with train.py, or name another")
 
 
-def save(network, path, about):
-    """Write a Keras model and its description, a dict, each completely or not at all.
+def _is_complete(path):
+    """Whether a .keras file is an intact archive of a size that a model may have."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+            plausible = sum(sizes.values()) <= MAX_BYTES and sizes["config.json"] <= MAX_JSON_BYTES
+            return plausible and archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError):
+        return False
 
-    The model is saved as float32 and without compile state. Files that are replaced are kept as <model>.previous.*
+
+def save(network, path, about):
+    """Write a Keras model and its description, a dict, each completely or not at all; see also keep_replaced().
+
+    The model is saved as float32 and without compile state.
     """
-    description = path.with_suffix(".json")
-    keep_previous(path)
-    keep_previous(description)
     with atomic_write(path) as temporary:
         as_float32(network).save(temporary)
         _remove_defaults(temporary)
-    with atomic_write(description) as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        checksum = _sha256(temporary)
+    with atomic_write(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(about | {CHECKSUM: checksum}, indent=2) + "\n", encoding="utf-8")
+
+
+def keep_replaced(path):
+    """Copy a Keras model that is about to be replaced, and its description; return where, None if there is no model.
+
+    It is kept as <model>.previous.keras, the one that comes with the project as <model>.shipped.keras.
+    """
+    if not path.exists():
+        return None
+    kept = previous(path, "shipped" if details(path).get("shipped") else "previous")
+    if kept.exists() and not _belong_together(path):  # a training was stopped while it saved: the last whole pair stays
+        return kept
+    for file, copy in ((path, kept), (path.with_suffix(".json"), kept.with_suffix(".json"))):
+        copy.unlink(missing_ok=True)
+        if file.exists():
+            keep_as(copy, file)
+    return kept
+
+
+def compare_with_replaced(path, about, replaced, kept):
+    """Say where the model is kept that was replaced, and how to bring it back if it was better.
+
+    about, replaced: the descriptions of the new model at `path` and of the old one; kept: see keep_replaced().
+    """
+    try:
+        same_images = about["data"]["test_sha256"] == replaced["data"]["test_sha256"]
+        before, now = replaced["accuracy"]["test"], about["accuracy"]["test"]
+        lost = same_images and before > now
+    except (KeyError, TypeError):  # one of them was not tested
+        lost = False
+    if not lost:
+        return f"The model that was here is kept as {kept}"
+    scores = f"{100 * before:.2f}% of the same test images right, this one {100 * now:.2f}%"
+    return f"The model that was here had {scores}; to bring it back: {restore_command(kept, path)}"
+
+
+def restore_command(kept, path):
+    """The command that brings a model back that keep_replaced() kept, for a Unix shell and for PowerShell."""
+    pairs = [(kept, path), (kept.with_suffix(".json"), path.with_suffix(".json"))]
+    return "; ".join(f"cp {shlex.quote(str(source))} {shlex.quote(str(target))}" for source, target in pairs)
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _belong_together(path):
+    """Whether the description beside a Keras model is its own, as far as it says."""
+    return details(path).get(CHECKSUM) in (None, _sha256(path))
+
+
+def _check_pair(path):
+    """Raise UsageError if the description beside a Keras model is that of another."""
+    if _belong_together(path):
+        return
+    ways = [f"bring back the one before ({restore_command(kept, path)})" for kept in [previous(path)] if kept.exists()]
+    if checkpoint.path_for(path).exists():
+        ways.insert(0, "rerun its training with --resume")
+    reason = "describes another model: a training was stopped while it saved, or the file was replaced"
+    raise UsageError(f"{path.with_suffix('.json')}: {reason}; {', or '.join(ways) or 'train it again, or delete it'}")
 
 
 def as_float32(network):
@@ -220,7 +292,10 @@ def _remove_defaults(path):
 def describe(path):
     """Return the Model of a file without its network, and without TensorFlow. Raises UsageError."""
     path = Path(path)
-    return load(path) if path.suffix in runtimes.SUFFIXES else _parse_description(path.with_suffix(".json"))
+    if path.suffix in runtimes.SUFFIXES:
+        return load(path)
+    _check_pair(path)
+    return _parse_description(path.with_suffix(".json"))
 
 
 def _parse_description(path, text=None):
@@ -228,19 +303,29 @@ def _parse_description(path, text=None):
     if text is None and not path.exists():
         return Model(None, None)
     try:
-        about = json.loads(path.read_text(encoding="utf-8") if text is None else text)
+        about = read_json(path if text is None else text)
         segment = about.get("segment", not about.get("whole"))  # files of earlier versions say "whole"
-        return Model(None, about["classes"], float(about.get("threshold", DEFAULT_THRESHOLD)), bool(segment))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: damaged ({error}); delete it, or make the model again") from error
+        threshold = float(about.get("threshold", DEFAULT_THRESHOLD))
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"the threshold {threshold} is not from 0 to 1")
+        return Model(None, class_names(about["classes"]), threshold, bool(segment))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: damaged ({in_one_line(error)}); delete it, or make the model again") from error
+
+
+def details(path):
+    """All that the description of a Keras model says, a dict; empty without one, or if train.py did not write it."""
+    try:
+        content = read_json(path.with_suffix(".json"))
+        return content if isinstance(content, dict) else {}
+    except ValueError:
+        return {}
 
 
 def data_name(path):
     """The name of the data set that a Keras model was trained on; None if its description does not say."""
-    try:
-        return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["data"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):  # no description, or one that train.py did not write
-        return None
+    data = details(path).get("data")
+    return data.get("name") if isinstance(data, dict) else None
 
 
 def load(path):
@@ -259,17 +344,30 @@ def _load(path, *times):
         if network.description:
             where, text = path, network.description
     else:
+        _check_pair(path)
         network = _load_keras(path)
+    _check_probabilities(path, network)
     description = _parse_description(where, text)
     count = network.output_shape[-1]
     classes = default_classes(count) if description.classes is None else description.classes
-    if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
+    if len(classes) != count:
         raise UsageError(f"{where}: does not name the {count} classes of the model; train or export it again")
     return description._replace(network=network, classes=classes)
 
 
 def default_classes(count):
     return [str(index) for index in range(count)]
+
+
+def _check_probabilities(path, network):
+    """Raise UsageError unless a network gives probabilities: for a blank image, a stroke and noise."""
+    pixels = np.zeros((3, *network.input_shape[1:]), np.float32)
+    pixels[1, 4:24, 13:16] = 255
+    pixels[2] = np.random.default_rng(0).integers(0, 256, pixels[2].shape)
+    found = np.asarray(network(pixels))
+    rounding = 0.01 + found.shape[1] / 512  # of 8-bit integers
+    if not (found.min() >= -1e-3 and abs(found.sum(1) - 1).max() <= rounding):  # also if it is nan
+        raise UsageError(f"{path}: does not give probabilities; end it with a softmax, or train it again")
 
 
 def _load_keras(path):
@@ -279,10 +377,12 @@ def _load_keras(path):
     try:
         network = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises nearly any type for a file that is not as it expects
-        raise UsageError(f"{path}: Keras cannot open it: {first_line(error)}") from error
+        raise UsageError(f"{path}: Keras cannot open it: {in_one_line(error)}") from error
     takes, gives = (getattr(network, name, None) for name in ("input_shape", "output_shape"))
     if takes not in ((None, 28, 28, 1), (None, 28, 28, 3)) or gives is None or len(gives) != 2:
-        raise UsageError(f"{path}: takes {takes} and gives {gives}, not 28×28 pixels to classes")
+        raise UsageError(
+            f"{path}: takes {takes} and gives {gives}; it must take (None, 28, 28, 1 or 3), and give classes"
+        )
     layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
     if getattr(layers[-1], "activation", None) is not keras.activations.softmax:
         reason = "its last layer gives no probabilities; end it with activation softmax"

@@ -1,20 +1,36 @@
 """Every figure of the scripts."""
 
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import pyplot as plt
-from matplotlib.backends import BackendFilter, backend_registry
-from matplotlib.colors import ListedColormap, LogNorm
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from digits.cli import RunError, atomic_write
+from digits.cli import UsageError
+from digits.files import atomic_write, make_folder
 from digits.reading import segmentation
 from digits.reading.form_lines import outlines
 
+try:
+    from matplotlib import pyplot as plt
+    from matplotlib.backends import BackendFilter, backend_registry
+    from matplotlib.colors import ListedColormap, LogNorm
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+    from matplotlib.patches import Rectangle
+    from matplotlib.ticker import LogLocator, NullFormatter
+except ValueError:
+    name = os.environ.get("MPLBACKEND")
+    raise UsageError(f"MPLBACKEND: '{name}' is not a backend of Matplotlib; unset it, or set it to agg") from None
+
 MAX_BARS = 12  # of more classes, the most likely are shown
 LONG_NAME = 3  # letters; longer class names stand upright below an axis
+plt.rcParams["text.parse_math"] = False  # the dollar signs in a name are no mathematics
+
+
+def shown(name):
+    """A name as a figure can show it: what the font does not have becomes a replacement character."""
+    letters = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(letter if letter == "\n" or ord(letter) in letters else "\ufffd" for letter in name)
 
 
 def curves(history):
@@ -34,12 +50,13 @@ def curves(history):
     axes[0].set_ylabel("accuracy")
     axes[1].set_ylabel("cross-entropy + L2 penalty")
     axes[1].set_yscale("log")
+    label_plainly(axes[1].yaxis)
     return figure
 
 
 def confusion_matrix(result):
     """The confusion matrix as a heat map; the colours show the share of each true class, in steps of ten."""
-    names, matrix = list(result["per_class"]), np.array(result["confusion_matrix"])
+    names, matrix = list(map(shown, result["per_class"])), np.array(result["confusion_matrix"])
     side = max(6, 0.55 * len(names))
     figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
     share = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -58,6 +75,7 @@ def confusion_matrix(result):
 def grid(pixels, labels, probabilities, classes, rows, columns, title):
     """A grid of images, uint8 n×28×28×1, with predicted and true label; mistakes in red."""
     figure, axes = plt.subplots(rows, columns, figsize=(1.8 * columns, 2 * rows + 0.5), layout="constrained")
+    classes = list(map(shown, classes))
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, label, row in zip(axes.flat, pixels, labels, probabilities, strict=False):
@@ -105,14 +123,14 @@ def predictions(rows):
     figure, axes = plt.subplots(len(rows), 3, figsize=(9, 3 * len(rows) + 0.8), squeeze=False, layout="constrained")
     for (left, middle, right), (picture, factor, corner, reading, title) in zip(axes, rows, strict=True):
         left.imshow(picture)
-        left.set_title(title, fontsize=10)
+        left.set_title(shown(title), fontsize=10)
         left.axis("off")
         if len(reading.digits) > 1:
             for digit in reading.digits:
                 x, y = (np.array(digit.box[:2]) - corner) / factor
                 width, height = np.array(digit.box[2:]) / factor
                 left.add_patch(Rectangle((x, y), width, height, fill=False, color="tab:orange"))
-                left.text(x, y, digit.digit, color="tab:orange", va="bottom", fontsize=9)
+                left.text(x, y, shown(digit.digit), color="tab:orange", va="bottom", fontsize=9)
         middle.axis("off")
         middle.set_title("no ink found" if reading.image is None else "what the network sees", fontsize=10)
         if reading.image is not None:
@@ -122,7 +140,8 @@ def predictions(rows):
             right.set_title(f"the {MAX_BARS} most likely of {len(names)}", fontsize=10)
             names = sorted(names, key=reading.probabilities.get, reverse=True)[:MAX_BARS]
         colours = ["tab:orange" if name == reading.prediction else "tab:blue" for name in names]
-        right.bar(names, [100 * reading.probabilities[name] for name in names], color=colours)
+        right.bar(range(len(names)), [100 * reading.probabilities[name] for name in names], color=colours)
+        right.set_xticks(range(len(names)), map(shown, names))
         right.tick_params(axis="x", rotation=90 if max(map(len, names)) > LONG_NAME else 0)
         right.set(ylim=(0, 100), ylabel="probability, %")
     return figure
@@ -138,7 +157,7 @@ def steps(rows):
         pieces = np.where(steps.pieces > 0, 1 + (steps.pieces - 1) % 9, np.nan)
         seen = [digit.image for digit in reading.digits[:9]] or [reading.image]
         line[0].imshow(pixels)
-        line[0].set_title(title, fontsize=9, loc="left", pad=20)  # above the others, since it may be longer
+        line[0].set_title(shown(title), fontsize=9, loc="left", pad=20)  # above the others, since it may be longer
         line[1].imshow(steps.foreground, cmap="gray_r", vmin=0, vmax=1)
         strokes = np.where(steps.strokes, 2, steps.printed)
         line[2].imshow(strokes, cmap=ListedColormap(["white", "tab:red", "black"]), vmin=0, vmax=2)
@@ -214,12 +233,10 @@ def label_plainly(axis):
 
 
 def save(figure, path):
-    """Write a figure to a PNG file, completely or not at all. Raises RunError."""
-    try:
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=120)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); run it in a folder of your own") from error
+    """Write a figure to a PNG file, completely or not at all; make its folder if it is missing. Raises WriteError."""
+    make_folder(Path(path).parent)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def has_screen():

@@ -6,7 +6,8 @@ import zipfile
 
 import numpy as np
 
-from digits.cli import UsageError, first_line, hold_native_log
+from digits.cli import UsageError, hold_native_log, in_one_line
+from digits.files import MAX_JSON_BYTES
 
 DESCRIPTION = "digits.json"  # member of a .tflite file, key of an .onnx file's metadata
 SUFFIXES = (".tflite", ".onnx")
@@ -22,12 +23,12 @@ class Exported:
             with hold_native_log():  # the runtimes log their start
                 self.run, takes, self.description = runtime(path)
                 if takes not in ((28, 28, 1), (28, 28, 3)):
-                    raise ValueError(f"takes {takes}, not 28×28 pixels")
+                    raise ValueError(f"takes {takes}, not (28, 28, 1) or (28, 28, 3)")
                 gives = self.run(np.zeros((2, *takes), np.float32))
         except ModuleNotFoundError:
             raise UsageError(f"{path}: the package {package} is missing: pip install {package}") from None
         except Exception as error:  # the runtimes raise nearly any type for an unexpected file
-            raise UsageError(f"{path}: damaged, or not a digit classifier: {first_line(error)}") from error
+            raise UsageError(f"{path}: damaged, or not a digit classifier: {in_one_line(error)}") from error
         if gives.ndim != 2 or len(gives) != 2 or gives.dtype != np.float32:
             raise UsageError(f"{path}: gives {gives.dtype} {gives.shape} for 2 images, not float32 2×classes")
         self.input_shape, self.output_shape = (None, *takes), (None, gives.shape[1])
@@ -56,6 +57,8 @@ def _litert(path):
 
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:  # at the end of the file
+            if archive.getinfo(DESCRIPTION).file_size > MAX_JSON_BYTES:
+                raise ValueError(f"{DESCRIPTION} in it is too large")
             description = archive.read(DESCRIPTION).decode()
     except (zipfile.BadZipFile, KeyError):  # no archive, or one of other files
         description = None

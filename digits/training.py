@@ -13,10 +13,11 @@ import tensorflow as tf
 
 from digits import checkpoint, model
 from digits.checkpoint import HOW_TO_CONTINUE
-from digits.cli import RunError, atomic_write
+from digits.cli import RunError
 from digits.data import handwriting, pipeline
 from digits.data.folders import SHUFFLE_BUFFER
 from digits.data.non_digits import NON_DIGIT, non_digits
+from digits.files import atomic_write
 from digits.muon import Muon
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises to its peak
@@ -135,6 +136,23 @@ class _Epochs(keras.callbacks.Callback):
             print(_epoch_line(row, self.settings.epochs), flush=True)
 
 
+class _Patience(keras.callbacks.EarlyStopping):
+    """Keras's early stopping, which also counts the epochs before --resume: `past`, their rows of the history."""
+
+    past = ()
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        for row in self.past:
+            self.on_epoch_end(row["epoch"] - 1, row)
+
+
+def _has_stopped(history, patience):
+    """Whether _Patience stopped after the last epoch of a history."""
+    scores = [row.get("val_accuracy") for row in history]
+    return bool(patience and scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+
+
 def _epoch_line(row, epochs):
     scores = "  ".join(
         f"{key} {100 * row[key]:.2f}%" if key.endswith("accuracy") else f"{key} {row[key]:.4f}"
@@ -163,8 +181,14 @@ def fit(network, training, validation, settings, resume=None, on_epoch=None, qui
     if resume:
         for variable, value in zip(network.weights + optimizer.variables, resume.values, strict=True):
             variable.assign(value)
-    if len(history) == epochs:  # it was interrupted after the last one
+    if len(history) == epochs or _has_stopped(history, settings.patience):  # it was interrupted after the last one
         return history
+    callbacks = [_Epochs(settings, history, on_epoch, quiet)]
+    if settings.patience:
+        callbacks.append(_Patience("val_accuracy", mode="max", patience=settings.patience))
+        callbacks[-1].past = list(history)
+    if settings.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(settings.tensorboard, write_graph=False))
     try:
         network.fit(
             pipeline.training_batches(training, batch_size, channels, settings.augment, seed, len(history), epochs),
@@ -173,7 +197,7 @@ def fit(network, training, validation, settings, resume=None, on_epoch=None, qui
             steps_per_epoch=steps,
             shuffle=False,
             validation_data=pipeline.evaluation_batches(validation, channels) if len(validation) else None,
-            callbacks=[_Epochs(settings, history, on_epoch, quiet)],
+            callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() and not quiet else 0,
         )
     except tf.errors.OpError as error:  # a file disappeared, of the images or of --cache disk

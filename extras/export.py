@@ -26,8 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from digits import model, runtimes
-from digits.cli import Parser, RunError, UsageError, first_line, hold_native_log, keep_previous, option, run
+from digits.cli import Parser, RunError, UsageError, hold_native_log, in_one_line, option, run
 from digits.data import sources
+from digits.files import keep_previous
 
 IMAGES = 1000  # on which the export and the model are compared
 CALIBRATION_IMAGES = 500  # training images from which int8 learns the ranges of its numbers
@@ -151,7 +152,7 @@ def export(settings):
             convert(network, temporary, settings.to, about, calibration)
             exported = open_export(temporary)
         except Exception as error:  # the converters and runtimes raise nearly any type
-            raise RunError(f"this network cannot be written as {settings.to}: {first_line(error)}") from error
+            raise RunError(f"this network cannot be written as {settings.to}: {in_one_line(error)}") from error
         print(compare(expected, exported, pixels, settings.int8))
         target.parent.mkdir(exist_ok=True)
         keep_previous(target)
@@ -161,7 +162,7 @@ def export(settings):
 
 
 def main(argv=None):
-    return run(export, Parser(__doc__, Settings).settings(argv))
+    return run(export, Parser(__doc__, Settings).settings(argv), keep_going=True)
 
 
 if __name__ == "__main__":

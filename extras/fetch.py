@@ -22,9 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from digits.cli import Parser, RunError, UsageError, atomic_write, run
+from digits.cli import Parser, RunError, UsageError, run
 from digits.data import mnist
 from digits.data.folders import write_dataset
+from digits.files import atomic_write
 
 
 class Dataset(NamedTuple):
@@ -107,7 +108,7 @@ def _cached(url, name, md5):
 def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("name", choices=list(DATASETS), help="which data set")
-    return run(fetch, parser.parse_args(argv).name)
+    return run(fetch, parser.parse_args(argv).name, keep_going=True)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,24 @@ import dataclasses
 import hashlib
 import os
 import sys
+import time
 
 import numpy as np
 
 import train
 from digits import checkpoint, model
-from digits.cli import Parser, RunError, UsageError, first_line, hold_native_log, import_tensorflow, number, option, run
+from digits.cli import (
+    Parser,
+    RunError,
+    UsageError,
+    hold_native_log,
+    import_tensorflow,
+    in_one_line,
+    number,
+    option,
+    run,
+)
+from digits.data import sources
 
 
 @dataclasses.dataclass
@@ -56,7 +68,7 @@ def join(address, world_size, rank):
             jax.experimental.multihost_utils.sync_global_devices("joined")
     except Exception as error:  # JAX raises nearly any type
         advice = f"start all {world_size} within 100 s, and see that they reach that address"
-        raise RunError(f"--cluster {address}: could not join ({first_line(error)}); {advice}") from error
+        raise RunError(f"--cluster {address}: could not join ({in_one_line(error)}); {advice}") from error
     if jax.local_device_count() > 1:
         raise UsageError("--cluster: a process uses one GPU; start one for each, with CUDA_VISIBLE_DEVICES=0, 1, ...")
 
@@ -100,7 +112,8 @@ def fit(settings, splits, cache, resume):
 
 def train_together(settings):
     """What train.train() does, in one of several processes. Raises UsageError, RunError."""
-    splits = train.load_splits(settings, quiet=settings.process > 0)
+    start = time.monotonic()
+    splits = sources.load_splits(settings.data, settings.validation_split, tested=not settings.no_test)
     if len(splits.training.labels) < settings.processes:
         raise UsageError(f"--processes: there are only {len(splits.training.labels)} images to train; use fewer")
     resume = checkpoint.read(settings.path) if settings.resume else None
@@ -109,23 +122,22 @@ def train_together(settings):
     from digits.data import pipeline
 
     settings = dataclasses.replace(settings, precision=model.choose_precision(settings.precision))
-    folder = settings.path.with_suffix(f".cache{settings.process}")
-    how_to_continue = checkpoint.say_how_to_continue(settings.path)
-    with how_to_continue, pipeline.open_cache(settings.cache, splits.training, folder) as cache:
+    with checkpoint.running(settings.path, settings.process) as folder:
+        cache = pipeline.choose_cache(settings.cache, splits.training, folder)
         try:
             network, history, this_run = fit(settings, splits, cache, resume)
         except UsageError:
             raise
         except (RuntimeError, ValueError) as error:  # of JAX, when another process has gone
-            reason = f"another process or this one failed ({first_line(error)})"
+            reason = f"another process or this one failed ({in_one_line(error)})"
             raise RunError(f"the training cannot continue: {reason}; {checkpoint.HOW_TO_CONTINUE}") from error
         if settings.process == 0:
             validation_set = pipeline.decode(splits.validation, cache, "all_validation")
-            train.finish(settings, splits, validation_set, cache, network, history, this_run)
+            train.finish(settings, splits, validation_set, cache, network, history, this_run, start)
 
 
 def main(argv=None):
-    status = run(lambda: train_together(train.read_settings(Parser(__doc__, Settings), argv)))
+    status = run(lambda: train_together(train.read_settings(Parser(__doc__, Settings), argv)), keep_going=True)
     if status and "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
         sys.stdout.flush()
         os._exit(status)  # JAX would wait for the others

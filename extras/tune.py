@@ -20,7 +20,18 @@ from tqdm import tqdm
 
 import train
 from digits import model, plots
-from digits.cli import Parser, RunError, UsageError, first_line, flag, import_tensorflow, number, option, run
+from digits.cli import (
+    Parser,
+    RunError,
+    UsageError,
+    flag,
+    flag_value,
+    import_tensorflow,
+    in_one_line,
+    number,
+    option,
+    run,
+)
 from digits.data import sources
 
 try:
@@ -108,7 +119,7 @@ def run_trial(trial, training_set, validation_set, classes, epochs, max_paramete
     settings = train.Settings(**values, precision=model.choose_precision("auto"))
     keras.utils.clear_session()  # else the memory of earlier trials would stay in use
     network = training.new_network(settings, classes)
-    texts = {flag(name): str(value).strip("[]").replace(" ", "") for name, value in values.items()}
+    texts = {flag(name): flag_value(value) for name, value in values.items()}
     trial.set_user_attr("flags", " ".join(f"{name} {text}" for name, text in texts.items()))
     trial.set_user_attr("parameters", network.count_params())
     if network.count_params() > max_parameters:
@@ -139,7 +150,7 @@ def open_study(url, name):
             )
         except Exception as error:  # SQLAlchemy and the database's driver raise nearly any type
             if pause is None:
-                raise UsageError(f"--storage: the database cannot be used: {first_line(error)}") from error
+                raise UsageError(f"--storage: the database cannot be used: {in_one_line(error)}") from error
             time.sleep(pause)
 
 
@@ -206,13 +217,13 @@ def tune(settings):
             cause = cause.__context__
         if not cause and "Cannot tell" not in str(error):
             raise
-        failure = f"the database failed ({first_line(cause)})" if cause else "suspended, so another process took over"
+        failure = f"the database failed ({in_one_line(cause)})" if cause else "suspended, so another process took over"
         raise RunError(f"--storage: {failure}; rerun the command to continue") from error
     show_results(study, data)
 
 
 def main(argv=None):
-    return run(tune, Parser(__doc__, Settings).settings(argv))
+    return run(tune, Parser(__doc__, Settings).settings(argv), keep_going=True)
 
 
 if __name__ == "__main__":

@@ -89,34 +89,25 @@ def test_the_fingerprint_tells_data_apart(folder, decoded):
 
 def test_where_decoded_images_are_kept(workplace, monkeypatch):
     images = Images(["0", "1"], np.zeros(1000, int), np.array(["a.png"] * 1000))
-    folder = workplace / "a.cache"
-    for kind, expected in (("auto", pipeline.MEMORY), ("disk", pipeline.Cache("disk", folder))):
-        folder.mkdir()
-        (folder / "old").write_text("left by a run that was killed")
-        with pipeline.open_cache(kind, images, folder) as cache:
-            assert cache == expected and not (folder / "old").exists()
-        assert not folder.exists()
+    on_disk = pipeline.Cache("disk", workplace)
+    assert pipeline.choose_cache("auto", images, workplace) == pipeline.MEMORY
+    assert pipeline.choose_cache("disk", images, workplace) == on_disk
     monkeypatch.setattr(pipeline, "free_memory", lambda: 2_000_000)
-    with pytest.raises(KeyboardInterrupt), pipeline.open_cache("auto", images, folder) as cache:
-        assert cache.folder == folder
-        raise KeyboardInterrupt
-    assert not folder.exists()
+    assert pipeline.choose_cache("auto", images, workplace) == on_disk
     drawn = images._replace(paths=None, pixels=np.zeros((1000, 28, 28, 1), np.uint8))
-    with pipeline.open_cache("auto", drawn, folder) as cache:
-        assert cache == pipeline.MEMORY
+    assert pipeline.choose_cache("auto", drawn, workplace) == pipeline.MEMORY
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pipeline.open_cache("auto", images, folder) as cache:
-        assert cache.kind == "none"
-    with pytest.raises(UsageError, match="--cache"), pipeline.open_cache("disk", images, folder):
-        pass
+    assert pipeline.choose_cache("auto", images, workplace).kind == "none"
+    with pytest.raises(UsageError, match="--cache"):
+        pipeline.choose_cache("disk", images, workplace)
     assert pipeline.free_memory() > 0
 
 
 def test_the_cache_on_disk_takes_the_room_that_is_reserved(small_folder, workplace):
     images = load_folder(small_folder, "train").select(np.tile(np.arange(300), 10))
-    with pipeline.open_cache("disk", images, workplace / "a.cache") as cache:
-        decoded = pipeline.decode(images, cache, "training")
-        assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= 3000 * pipeline.IMAGE_BYTES
+    cache = pipeline.choose_cache("disk", images, workplace)
+    decoded = pipeline.decode(images, cache, "training")
+    assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= 3000 * pipeline.IMAGE_BYTES
     assert len(decoded) == 3000
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from matplotlib.text import Text
 
 from digits import metrics, plots
@@ -43,6 +44,18 @@ def test_the_title_of_a_square_picture_is_inside_the_figure(shipped):
     figure = plots.predictions([plots.Row(picture, 1, (0, 0), reading, "5.png\nPrediction: 5 with 100.00% confidence")])
     figure.canvas.draw()
     assert max(axis.title.get_window_extent().y1 for axis in figure.axes) <= figure.bbox.height
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_are_no_mathematics_and_what_the_font_lacks_is_replaced(tmp_path):
+    names = ["$\\frac$", "_$^{", "五"]
+    figures = [
+        plots.confusion_matrix(metrics.evaluate(LABELS, PROBABILITIES, names)),
+        plots.grid(np.zeros((6, 28, 28, 1)), LABELS, PROBABILITIES, names, 2, 3, "title"),
+    ]
+    for figure in figures:
+        plots.save(figure, tmp_path / "figure.png")
+    assert [label.get_text() for label in figures[0].axes[0].get_xticklabels()] == ["$\\frac$", "_$^{", "\ufffd"]
 
 
 def test_names_of_classes_do_not_overlap_in_the_figures():

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import predict
-from digits import plots
+from digits import files, plots
 from digits.data.handwriting import random_trajectory
 from digits.reading import answers, reader
 from extras import difficult, drawing
@@ -226,6 +227,26 @@ def test_the_steps_are_shown(with_model, capsys):
     assert Image.open("steps.png").width > 1000
     with pytest.raises(SystemExit):
         predict.main(["samples", "--steps", "--json"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["US$5_to_$10.png", "$\\frac$.png", "五.png", "bad\udcff\x1b[31m.png"])
+def test_names_are_text(with_model, capsys, name):
+    shutil.copy("samples/5.png", name)
+    assert predict.main(["--steps", name]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith("Prediction: 5") and err == ""
+    assert "\x1b" not in out and "\udcff" not in out
+
+
+def test_the_answer_does_not_wait_for_the_figures(with_model, capsys, monkeypatch):
+    def draw(rows):
+        raise files.WriteError(Path("prediction.png"), OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(plots, "predictions", draw)
+    assert predict.main(["samples/5.png"]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith("Prediction: 5") and "prediction.png: cannot be written" in err
 
 
 def test_a_picture_is_never_overwritten_by_the_figure(with_model, capsys, predicted):

@@ -12,10 +12,14 @@ import keras
 import numpy as np
 import pytest
 
+import evaluate
+import predict
 import train
-from digits import checkpoint, metrics, model, training
+from digits import checkpoint, files, metrics, model, training
 from digits.data import handwriting, mnist, pipeline
 from tests.conftest import PROJECT, TINY, one_line
+
+EPOCH_SAVER = training.epoch_saver
 
 
 def weights(path):
@@ -69,7 +73,8 @@ def test_files_of_a_training(trained):
     assert about["settings"]["epochs"] == 3 and about["settings"]["seed"] == 0
     assert about["settings"]["learning_rate"] == train.Settings(epochs=3, batch_size=32).learning_rate
     sizes = {"name": "small", "training": 270, "validation": 30, "test": 100, "writers": 1767}
-    assert about["data"] == sizes | {"sha256": about["data"]["sha256"]} and len(about["data"]["sha256"]) == 64
+    assert about["data"] == sizes | {key: about["data"][key] for key in ("sha256", "test_sha256")}
+    assert len(about["data"]["sha256"]) == len(about["data"]["test_sha256"]) == 64
     assert 0 <= about["accuracy"]["test"] <= 1 and 0 <= about["accuracy"]["validation"] <= 1
     assert 0 < about["threshold"] < 1 and about["settings"]["handwriting"] == 0.1
     assert about["seconds"] > 0 and about["versions"]["keras"] == keras.__version__
@@ -146,23 +151,97 @@ def test_killed_and_resumed(trained, small_folder, workplace):
     assert same_weights(model_path, trained)  # same seed, same machine: same weights
 
 
-def test_killed_while_saving(trained, small_folder, workplace, monkeypatch, capsys):
-    shutil.copy(trained, "small_cnn.keras")
-    shutil.copy(trained.with_suffix(".json"), "small_cnn.json")
-    monkeypatch.setattr(model, "save", lambda network, path, about: interrupt(about))
-    assert train.main(run_of(small_folder, "--seed", "1", "--epochs", "1")) == 130
-    assert "--resume" in capsys.readouterr().err
-    assert same_weights("small_cnn.keras", trained) and description("small_cnn.keras")["settings"]["seed"] == 0
-    monkeypatch.undo()
-    monkeypatch.chdir(workplace)
-    assert train.main(run_of(small_folder, "--seed", "1", "--epochs", "1", "--resume")) == 0
-    assert description("small_cnn.keras")["settings"]["seed"] == 1
-
-
 def test_interrupted_in_the_first_epoch(small_folder, monkeypatch, capsys):
     monkeypatch.setattr(training, "fit", lambda *arguments: interrupt([]))
     assert train.main(run_of(small_folder)) == 130
     assert capsys.readouterr().err.endswith(": interrupted\n")  # there is nothing to resume
+
+
+def test_killed_between_the_two_files(trained, small_folder, workplace, monkeypatch, capsys):
+    """A description is not used with the weights of another model; --resume makes both anew, and nothing is lost."""
+    for suffix in (".keras", ".json"):
+        shutil.copy(trained.with_suffix(suffix), "small_cnn" + suffix)
+
+    def save_half(network, path, about):
+        keras.Sequential.save(network, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "save", save_half)
+        assert train.main(run_of(small_folder, "--seed", "1", "--epochs", "1")) == 130
+    capsys.readouterr()
+    for script, flags in ((evaluate, ["--data", str(small_folder)]), (predict, [str(PROJECT / "samples" / "5.png")])):
+        one_line(capsys, script.main(["--model", "small_cnn.keras", *flags]), "small_cnn.json", "--resume", "cp small")
+    assert train.main(run_of(small_folder, "--seed", "1", "--epochs", "1", "--resume")) == 0
+    assert model.load("small_cnn.keras").threshold == description("small_cnn.keras")["threshold"]
+    assert same_weights("small_cnn.previous.keras", trained)
+    assert description("small_cnn.previous.keras") == description(trained)
+
+
+def test_a_better_model_that_was_replaced_can_be_brought_back(small_folder, workplace, no_fit, capsys):
+    """The line names its accuracy only where the test images are the same; the shipped model is kept for good."""
+    assert train.main(run_of(small_folder)) == 0
+    path = workplace / "small_cnn.json"
+    about = description(path)
+    path.write_text(json.dumps(about | {"accuracy": about["accuracy"] | {"test": 0.995}, "shipped": True}))
+    before = weights("small_cnn.keras")
+    capsys.readouterr()
+    assert train.main(run_of(small_folder, "--seed", "1")) == 0
+    (line,) = re.findall(
+        "The model that was here had 99.50% of the same test images right, .*", capsys.readouterr().out
+    )
+    assert train.main(run_of(small_folder, "--seed", "2")) == 0
+    assert "The model that was here is kept as small_cnn.previous.keras" in capsys.readouterr().out
+    subprocess.run(line.partition("bring it back: ")[2], shell=True, check=True)
+    assert all(map(np.array_equal, before, weights("small_cnn.keras")))
+    assert model.load("small_cnn.keras").threshold == about["threshold"]
+
+
+def test_two_trainings_of_one_model_do_not_mix(small_folder, workplace, monkeypatch, capsys):
+    with checkpoint.running(workplace / "small_cnn.keras"):
+        one_line(capsys, train.main(run_of(small_folder)), "small_cnn.keras", "another process")
+    assert not list(workplace.iterdir())
+
+
+def test_what_cannot_be_written_is_known_before_the_images_are_made(monkeypatch, workplace, capsys):
+    monkeypatch.setattr(files, "temporary_folder", read_only)
+    monkeypatch.setattr(mnist, "make", None)
+    assert train.main([]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "mnist_cnn.keras: cannot be written (read-only file system); run it in a folder of your own" in line
+    one_line(capsys, train.main(["--resume"]), "--resume")
+
+
+def read_only(target):
+    raise OSError(30, "Read-only file system")
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_when_nobody_reads_its_output(small_folder, workplace):
+    """As in `python train.py 2>&1 | head -3`."""
+    command = [sys.executable, str(PROJECT / "train.py"), *run_of(small_folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(120) == 0
+    assert model.load("small_cnn.keras").classes == list("0123456789")
+
+
+@pytest.mark.slow
+def test_patience_counts_the_epochs_before_resume(small_folder, after_epoch, monkeypatch, workplace):
+    flags = run_of(small_folder, "--epochs", "8", "--patience", "1", "--learning-rate", "1e-8")
+    assert train.main(flags) == 0
+    whole = description("small_cnn.keras")["history"]
+    assert len(whole) < 8
+    shutil.copy("small_cnn.keras", "whole.keras")
+    for epochs in (1, len(whole)):  # interrupted within, and after the last one
+        with monkeypatch.context():
+            after_epoch(lambda history, epochs=epochs: len(history) == epochs and interrupt(history))
+            assert train.main(flags) == 130
+        monkeypatch.setattr(training, "epoch_saver", EPOCH_SAVER)
+        assert train.main([*flags, "--resume"]) == 0
+        assert len(description("small_cnn.keras")["history"]) == len(whole)
+        assert same_weights("small_cnn.keras", "whole.keras")
 
 
 def test_the_model_that_is_replaced_is_kept(small_folder, workplace, no_fit):

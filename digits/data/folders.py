@@ -2,16 +2,13 @@
 
 import json
 import os
-import shutil
-import tempfile
-import time
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from digits.cli import UsageError, progress
+from digits.cli import UsageError, printable, progress
+from digits.files import WriteError, atomic_write, class_names, read_json
 
 DESCRIPTION = "dataset.json"  # optional: {"classes": {folder: class name, ...}, "segment": false for whole pictures}
 IGNORED = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}  # operating-system metadata files
@@ -43,14 +40,14 @@ def load_folder(folder, split):
 
     The classes are named like their folders, or as dataset.json says.
     """
-    names, segment = _read_description(folder / DESCRIPTION)
+    described, segment = _read_description(folder / DESCRIPTION)
     folder = folder / split
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; a data set has train/<class>/*.png and test/<class>/*.png")
-    files = {name: _entries(folder / name) for name in _entries(folder) if (folder / name).is_dir()}
+    files = {entry.name: _images(entry) for entry in _entries(folder) if entry.is_dir()}
     if len(files) < 2:
         raise UsageError(f"{folder}: at least 2 class folders are needed, one for each class; it has {len(files)}")
-    names = names or {name: name for name in files}
+    names = described or {name: printable(name) for name in files}
     for name in files:
         if name not in names:
             raise UsageError(f"{folder / name}: {DESCRIPTION} does not name this class; add it, or delete the folder")
@@ -66,18 +63,28 @@ def _read_description(path):
     if not path.exists():
         return {}, True
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         names = content.get("classes", {})
+        names = dict(zip(names, class_names(list(names.values())), strict=True))
         segment = content.get("segment", not content.get("whole"))  # files of earlier versions say "whole"
-        if not all(isinstance(name, str) for name in names.values()) or len(set(names.values())) < len(names):
-            raise ValueError("two classes have the same name, or one has none")
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: damaged ({error}); docs/data.md shows its form, or delete it") from error
     return names, bool(segment)
 
 
 def _entries(folder):
-    return sorted(name for name in os.listdir(folder) if not name.startswith(".") and name.lower() not in IGNORED)
+    """The os.DirEntry of all in a folder that is not hidden and no metadata, sorted."""
+    with os.scandir(folder) as entries:
+        seen = [one for one in entries if not one.name.startswith(".") and one.name.lower() not in IGNORED]
+    return sorted(seen, key=lambda entry: entry.name)
+
+
+def _images(folder):
+    """The names of the files in a class folder. Raises UsageError for anything else, such as a pipe."""
+    for entry in (entries := _entries(folder)):
+        if not entry.is_file():
+            raise UsageError(f"{entry.path}: not a file; every file must be a 28×28 8-bit grey PNG (mode L)")
+    return [entry.name for entry in entries]
 
 
 def train_val_split(images, fraction):
@@ -101,21 +108,15 @@ def write_dataset(folder, splits, about=None):
 
     The folder appears complete or not at all: it is built beside its place and renamed.
     """
-    for leftover in folder.parent.glob(folder.name + ".partial-*"):  # of a run that was killed
-        if time.time() - leftover.stat().st_mtime > 600:
-            shutil.rmtree(leftover, ignore_errors=True)
-    place = {"prefix": f"{folder.name}.partial-", "dir": folder.parent}
-    with tempfile.TemporaryDirectory(**place, ignore_cleanup_errors=True) as temporary:
-        partial = Path(temporary) / folder.name
-        for split, (images, labels) in splits.items():
-            write_png_folder(partial / split, images, labels)
-        if about:
-            (partial / DESCRIPTION).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another run was faster, with the same files
-                raise
+    try:
+        with atomic_write(folder) as partial:
+            for split, (images, labels) in splits.items():
+                write_png_folder(partial / split, images, labels)
+            if about:
+                (partial / DESCRIPTION).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    except WriteError:
+        if not folder.is_dir():  # else another run was faster, with the same files
+            raise
 
 
 def write_png_folder(folder, images, labels):

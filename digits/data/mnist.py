@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from digits.cli import UsageError, first_line
+from digits.cli import UsageError, in_one_line
 from digits.data.folders import write_dataset
 
 SHA256 = {  # of the uncompressed IDX files
@@ -84,7 +84,7 @@ def find_arrays(variable, sha256, mirrors, load):
         try:
             return load(mirror)
         except READ_ERRORS as error:
-            failures.append(f"{mirror}: {first_line(error)}")
+            failures.append(f"{mirror}: {in_one_line(error)}")
     raise Unavailable("; ".join(failures))
 
 

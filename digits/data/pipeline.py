@@ -8,7 +8,6 @@ import hashlib
 import math
 import os
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,29 +33,22 @@ class Cache(NamedTuple):
 MEMORY = Cache("memory")
 
 
-@contextmanager
-def open_cache(kind, images, folder):
-    """Yield the Cache for decode(); on disk it is `folder`, removed at the end.
+def choose_cache(kind, images, folder):
+    """The Cache for decode(); on disk it is in `folder`, which exists.
 
     kind: "memory", "disk", "none", or "auto": memory if the images take a small part of what is free, else disk, which
     is as fast, if it has room. Raises UsageError if it has none for "disk".
     """
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     count = 0 if images.paths is None else len(images.paths)
-    fits = count * IMAGE_BYTES < shutil.disk_usage(folder.absolute().parent).free
+    fits = count * IMAGE_BYTES < shutil.disk_usage(folder).free
     if kind == "auto":
         small = count * IMAGE_BYTES <= free_memory() / 50
         kind = "memory" if small else "disk" if fits else "none"
     if kind != "disk":
-        yield Cache(kind)
-        return
+        return Cache(kind)
     if not fits:
-        raise UsageError(f"--cache disk: no room for {count:,} images beside {folder}; free some, or use --cache none")
-    folder.mkdir()
-    try:
-        yield Cache("disk", folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        raise UsageError(f"--cache disk: no room for {count:,} images in {folder.parent}; use --cache none")
+    return Cache("disk", folder)
 
 
 def free_memory():
@@ -81,7 +73,8 @@ def decode(images, cache=MEMORY, name="images"):
         right = tf.strings.substr(data, 0, len(PNG_28_28_GREY)) == PNG_28_28_GREY
         return tf.ensure_shape(tf.io.decode_png(tf.where(right, data, "")), (28, 28, 1)), label
 
-    dataset = from_arrays(images.paths, images.labels)
+    paths = np.array([os.fsencode(path) for path in images.paths], np.bytes_)  # a name need not be UTF-8
+    dataset = from_arrays(paths, images.labels)
     batches = dataset.map(decode_png, num_parallel_calls=os.cpu_count()).batch(DECODED_BATCH)
     if cache.kind != "none":
         batches = batches.cache(str(cache.folder / name) if cache.kind == "disk" else "")

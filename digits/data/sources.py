@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from digits.cli import UsageError
 from digits.data import folders, handwriting, mnist
@@ -45,6 +46,26 @@ def make_available(data):
             ) from error
         print("MNIST is not available (--data mnist says why): using --data handwriting", file=sys.stderr)
         return "handwriting"
+
+
+class Splits(NamedTuple):
+    """The Images of a data set; None where there are none."""
+
+    training: folders.Images
+    validation: folders.Images
+    writers: folders.Images | None  # digits of people who are not trained on, unless they are the validation already
+    test: folders.Images | None
+
+
+def load_splits(data, validation_split, tested=True):
+    """The Splits of what make_available() returned; tested: with the test images. Raises UsageError."""
+    training, validation = load_training(data, validation_split)
+    test = load_test(data) if tested else None
+    if test and test.classes != training.classes:
+        raise UsageError(f"{data}/test: its classes differ from train/; make them agree, or use --no-test")
+    others = training.classes == handwriting.DIGITS and data != "handwriting"
+    writers = handwriting.held_out_digits("validation", validation_split) if others else None
+    return Splits(training, validation, writers, test)
 
 
 def load_training(data, validation_split):

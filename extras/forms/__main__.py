@@ -15,7 +15,7 @@ from digits.cli import Parser, UsageError, run
 
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
-    return run(start, *argv[:1], argv[1:]) if argv[:1] in (["find"], ["read"]) else overview(argv)
+    return run(start, *argv[:1], argv[1:], keep_going=True) if argv[:1] in (["find"], ["read"]) else overview(argv)
 
 
 def start(command, argv):

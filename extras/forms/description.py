@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from digits.cli import UsageError, atomic_write, first_line
+from digits.cli import UsageError, in_one_line
+from digits.files import atomic_write
 from extras.forms.table import OTHER_COLUMNS, confidence_of
 
 FORM_KEYS, FIELD_KEYS = ("form", "page", "fields"), ("box", "cells", "digits", "required")
@@ -44,7 +45,7 @@ def load(path):
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not a JSON file ({first_line(error)})") from None
+        raise UsageError(f"{path}: not a JSON file ({in_one_line(error)})") from None
 
 
 def save(forms, path):

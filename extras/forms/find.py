@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 from PIL import Image, ImageDraw, ImageFont
 
-from digits.cli import UsageError, atomic_write, first_line, option
+from digits.cli import UsageError, in_one_line, option
+from digits.files import atomic_write
 from extras.forms import description, pages
 from extras.forms.layout import find_fields
 
@@ -40,7 +41,7 @@ def find(settings):
             picture = pages.open_form(pages.Page(path, number))
             found = find_fields(picture)
         except (pages.PictureError, cv2.error) as error:
-            raise UsageError(f"{path}: {first_line(error)}") from None
+            raise UsageError(f"{path}: {in_one_line(error)}") from None
         before = sum(len(form.fields) for form in forms)
         fields = {f"Field {before + index}": one for index, one in enumerate(found, 1)}
         if fields:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from digits.cli import UsageError, first_line
+from digits.cli import UsageError, in_one_line
 from digits.reading import image_file
 from digits.reading.image_file import PictureError
 
@@ -99,7 +99,7 @@ def open_page(page, most=PIXELS):
             scale = min(PDF_DPI / 72, (most / (width * height)) ** 0.5)
             return np.ascontiguousarray(pdf[page.number].render(scale=scale, rev_byteorder=True).to_numpy()[..., :3])
         except Exception as error:  # PDFium's error, or Python's for sizes that make no sense
-            raise PictureError(f"page {page.number + 1} of the PDF is damaged ({first_line(error)})") from None
+            raise PictureError(f"page {page.number + 1} of the PDF is damaged ({in_one_line(error)})") from None
 
 
 def _open_pdf(path):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from digits.cli import UsageError, first_line
+from digits.cli import UsageError, in_one_line
 from digits.reading import reader
 from digits.reading.segmentation import FormField
 from extras.forms import align, description, pages
@@ -48,7 +48,7 @@ def _reference(path, page, fields):
         picture = align.without_shadows(picture)
         return align.reference(picture), {field for _, field in fields if _is_filled_in(picture, field)}
     except (UsageError, cv2.error) as error:
-        raise UsageError(f"{path}: {first_line(error)}") from None
+        raise UsageError(f"{path}: {in_one_line(error)}") from None
 
 
 def _is_filled_in(form, field):
