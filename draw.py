@@ -25,13 +25,14 @@ from digits.cli import Parser, RunError, UsageError, fail, number, option, run
 class Settings:  # each is also a flag
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0: all addresses of this machine")
     port: int = option(8000, "port; 0: any free one", number(int, least=0, most=65535))
-    model: str = option("mnist_cnn.keras", "model file")
+    model: str = option(None, "model file (default: mnist_cnn.keras)")
     no_browser: bool = option(False, "do not open the page")
     allow_host: tuple = option((), "additional name or address of this machine; may be repeated")
     allow_origin: tuple = option((), "origin of a page that may send requests, such as https://a.org; may be repeated")
     in_flight: int = option(64, "concurrent requests; further ones get status 503", number(int, least=1, most=10_000))
 
     def __post_init__(self):
+        self.model = self.model or str(model.find_default())
         for name in (self.host, *self.allow_host):
             if not re.fullmatch(r"[^/\s*]+", name):
                 raise UsageError(f"'{name}' is not a host name or address such as 192.168.1.5")

@@ -33,21 +33,21 @@ class Settings:
 
 
 def find_model(settings, data):
-    """The path of the model file; the one that comes with the project if you have not trained one."""
-    path = settings.model or model.default_path(sources.name_of(data), settings.network)
-    shipped = model.default_path("mnist", settings.network)
+    """The path of the model file: the project's own if you have not trained one. Raises UsageError."""
+    path = settings.model or model.find_default(sources.name_of(data), settings.network)
+    shipped = model.find_default("mnist", settings.network)
     if settings.model is None and settings.data is None and not path.exists() and shipped.exists():
         print(f"{path} does not exist yet; evaluating {shipped} instead", file=sys.stderr)
-        return shipped
+        path = shipped
+    model.check(path)
     return path
 
 
 def evaluate(settings):
-    if settings.model:
-        model.check(settings.model)
+    if settings.data is not None or not model.find_default("handwriting", settings.network).exists():
+        find_model(settings, settings.data)  # before the images are made
     data = sources.make_available(settings.data)
     path = find_model(settings, data)
-    model.check(path)
     images = sources.load_test(data)
 
     import_tensorflow()  # not before flags and files were checked

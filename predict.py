@@ -27,8 +27,9 @@ from pathlib import Path
 from digits import model
 from digits.cli import Parser, UsageError, fail, number, option, printable, run
 from digits.data import sources
+from digits.files import in_project
 from digits.reading import answers, image_file, reader
-from digits.reading.batches import Picture, find_pictures, read_pictures
+from digits.reading.batches import Picture, find_pictures, named, read_pictures
 
 img_path = "samples/5.png"  # the picture to read if the command line names none
 
@@ -70,7 +71,7 @@ class Settings:
             raise UsageError("--random takes no pictures")
         if self.steps + self.json + self.csv > 1:
             raise UsageError("--steps, --json, --csv: give only one of them")
-        self.model = self.model or model.default_path(sources.name_of(self.data), self.network)
+        self.model = self.model or model.find_default(sources.name_of(self.data), self.network)
 
 
 def random_test_image(data):
@@ -95,7 +96,9 @@ def predict(settings):
         picture, true_label = random_test_image(settings.data)
         pictures = [picture]
     else:
-        pictures = find_pictures(settings.pictures or [img_path], exclude=figures)
+        pictures, left_out = find_pictures(settings.pictures or [in_project(img_path)], exclude=figures)
+        if left_out:
+            print(f"Left out, since they cannot be read: {printable(named(left_out))}", file=sys.stderr)
     if settings.json:
         return print_json(pictures, settings)
     if settings.csv:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -274,9 +275,18 @@ def import_tensorflow():
                 gc.enable()
 
 
+_HOLDING = threading.RLock()  # two threads that held the same descriptor would not find the way back
+
+
 @contextmanager
 def hold_native_log(name="stderr"):
     """Yield a file that receives what native code writes to stderr, or stdout; what Python writes still appears."""
+    with _HOLDING, _hold(name) as held:
+        yield held
+
+
+@contextmanager
+def _hold(name):
     python, descriptor = getattr(sys, name), {"stdout": 1, "stderr": 2}[name]
     python.flush()
     real = os.dup(descriptor)

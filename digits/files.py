@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from digits import PROJECT
 from digits.cli import RunError, in_one_line, printable
 
 try:
@@ -66,6 +67,12 @@ def check_writable(path):
 def reason(error):
     """Why the system refused something, in lower case, from an OSError."""
     return (error.strerror or in_one_line(error)).lower()
+
+
+def in_project(path):
+    """A path, or that of the project's own file of this name if the current folder has none."""
+    own = PROJECT / path
+    return own if own.exists() and not os.path.exists(path) else path
 
 
 def keep_previous(path):

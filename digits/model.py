@@ -25,7 +25,7 @@ import numpy as np
 
 from digits import checkpoint, runtimes
 from digits.cli import UsageError, import_tensorflow, in_one_line
-from digits.files import MAX_JSON_BYTES, atomic_write, class_names, keep_as, previous, read_json
+from digits.files import MAX_JSON_BYTES, atomic_write, class_names, in_project, keep_as, previous, read_json
 
 FILTERS = (32, 64, 128)  # of the convolutions of cnn
 KERNEL_SIZE = 3  # height and width of their kernels, pixels
@@ -149,6 +149,11 @@ def digit_score(probabilities):
 def default_path(data_name, network):
     """Where train.py saves a network of a data set."""
     return Path(f"{data_name}_{network}.keras")
+
+
+def find_default(data_name="mnist", network="cnn"):
+    """The default model file to read with: in the current folder, else in the project's."""
+    return in_project(default_path(data_name, network))
 
 
 class Model(NamedTuple):

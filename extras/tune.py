@@ -15,6 +15,7 @@ import shlex
 import sys
 import time
 import warnings
+from collections import Counter
 
 from tqdm import tqdm
 
@@ -51,6 +52,7 @@ RANGES = {  # of the parameters of a trial: least, most
     "batch_size": [32, 64, 128, 256],  # each of these
     "augment": [0.0, 1.0],
 }
+MAX_TOO_LARGE = 300  # networks that are skipped before a process gives up, if it has trained none
 HEARTBEAT = 30  # seconds; a process that is silent for twice as long is dead, and another one repeats its trial
 FIGURE = "tuning.png"
 
@@ -60,10 +62,16 @@ class Settings:
     """Each setting is also a flag."""
 
     data: str = option(None, sources.HELP)
-    minutes: float = option(60, "new trials are started; 0 shows results", number(float, least=0, most=100_000))
-    trials: int = option(None, "of this process at most (default: no limit)", number(int, least=1, most=1_000_000))
-    epochs: int = option(4, "per trial", number(int, least=1, most=100_000))
-    most_parameters: int = option(100_000, "skip networks with more", number(int, least=1, most=10**9))
+    minutes: float = option(
+        60, "for how long this process starts trials; 0: only show the results", number(float, least=0, most=100_000)
+    )
+    trials: int = option(
+        None, "how many networks this process trains at most (default: no limit)", number(int, least=1, most=1_000_000)
+    )
+    epochs: int = option(4, "passes over the training images in each trial", number(int, least=1, most=100_000))
+    most_parameters: int = option(
+        100_000, "networks with more parameters are skipped, and not counted by --trials", number(int, 1, 10**9)
+    )
     study: str = option(None, "name of the study in the database (default: <data>, <epochs> epochs)")
     storage: str = option("sqlite:///tuning.db?timeout=60", "URL of the database, seconds to wait if it is in use")
 
@@ -132,22 +140,28 @@ def run_trial(trial, training_set, validation_set, classes, epochs, max_paramete
     return history[-1]["val_accuracy"]
 
 
-def open_study(url, name):
-    """The study of this name in a database; created if it does not exist. Raises UsageError."""
+def open_storage(url):
+    """The database of the studies; its tables are made if it has none. Raises UsageError."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the heartbeat
     retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=2)
     heartbeat = {"heartbeat_interval": HEARTBEAT, "heartbeat_stale_trial_callback": retry}
-    for pause in (0.5, 1, None):  # seconds, in which another process may be creating the same tables
+    return patiently(lambda: optuna.storages.RDBStorage(url, **heartbeat))
+
+
+def open_study(storage, name):
+    """The study of this name; created if it does not exist. Raises UsageError."""
+    options = {"study_name": name, "direction": "maximize", "load_if_exists": True}
+    sampler = optuna.samplers.TPESampler(multivariate=True)  # S. Watanabe, arXiv:2304.11127, 2023
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=2)
+    return patiently(lambda: optuna.create_study(storage=storage, sampler=sampler, pruner=pruner, **options))
+
+
+def patiently(make):
+    """What make() returns, tried three times, since another process may be creating the same tables."""
+    for pause in (0.5, 1, None):  # seconds
         try:
-            return optuna.create_study(
-                storage=optuna.storages.RDBStorage(url, **heartbeat),
-                sampler=optuna.samplers.TPESampler(multivariate=True),  # S. Watanabe, arXiv:2304.11127, 2023
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=2),
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-            )
+            return make()
         except Exception as error:  # SQLAlchemy and the database's driver raise nearly any type
             if pause is None:
                 raise UsageError(f"--storage: the database cannot be used: {in_one_line(error)}") from error
@@ -177,8 +191,17 @@ def search(study, data, settings):
         study.enqueue_trial(default_parameters(settings.epochs))
     training_set = training.mix_in_handwriting(training_set, classes, defaults)
     arguments = training_set, validation_set, classes, settings.epochs, settings.most_parameters
-    limits = {"n_trials": settings.trials, "timeout": 60 * settings.minutes}
+    counts = Counter()
+
+    def stop_if_enough(study, trial):
+        counts[trial.user_attrs.get("parameters", 0) > settings.most_parameters] += 1
+        if counts[False] == settings.trials or (counts[True] == MAX_TOO_LARGE and not counts[False]):
+            study.stop()
+
+    limits = {"timeout": 60 * settings.minutes, "callbacks": [stop_if_enough]}
     study.optimize(lambda trial: run_trial(trial, *arguments), **limits, show_progress_bar=sys.stderr.isatty())
+    if not counts[False]:
+        raise UsageError(f"--most-parameters: all {counts[True]:,} networks were larger; allow more")
 
 
 def show_results(study, data):
@@ -203,8 +226,9 @@ def show_results(study, data):
 def tune(settings):
     if optuna is None:
         raise UsageError("the package optuna is missing: pip install -r extras/requirements-tune.txt")
+    storage = open_storage(settings.storage)  # before the images are made
     data = sources.make_available(settings.data)
-    study = open_study(settings.storage, settings.study or f"{sources.name_of(data)}, {settings.epochs} epochs")
+    study = open_study(storage, settings.study or f"{sources.name_of(data)}, {settings.epochs} epochs")
     try:
         if settings.minutes > 0:
             search(study, data, settings)

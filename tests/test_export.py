@@ -163,6 +163,18 @@ def test_one_line_for_what_is_wrong(exported, workplace, monkeypatch, capsys):
     one_line(capsys, predict.main(["--model", "m.tflite", SAMPLES[0]]), "pip install ai-edge-litert")
 
 
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_an_export_that_gives_no_probabilities_is_refused(activation, workplace):
+    pytest.importorskip("ai_edge_litert", reason="pip install -r extras/requirements-export.txt")
+    import keras
+    import tensorflow as tf
+
+    network = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10, activation)])
+    (workplace / "other.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
+    with pytest.raises(UsageError, match=r"other\.tflite: does not give probabilities"):
+        model.load("other.tflite")
+
+
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
 def test_numbers_that_are_not_float32_are_refused(workplace):
     pytest.importorskip("ai_edge_litert", reason="pip install -r extras/requirements-export.txt")

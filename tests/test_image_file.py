@@ -1,3 +1,4 @@
+import contextlib
 import io
 import zlib
 
@@ -84,6 +85,9 @@ BOMB[29:33] = zlib.crc32(BOMB[12:29]).to_bytes(4, "big")
         (np.zeros((0, 4), np.uint8), "empty"),
         ("no/such.png", "no such file"),
         (".", "is a directory"),
+        ("/dev/zero", "pipe or device"),
+        ("x" * 300, "name too long"),
+        (None, "not NoneType"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(source, message):
@@ -101,6 +105,31 @@ def test_a_box_is_cut_out_before_the_picture_is_reduced():
             open_picture(picture, box)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("top", [1, 255])
+def test_a_float_tiff_may_have_pixels_without_a_value(tmp_path, value, top):
+    levels = np.full((60, 60), top, np.float32)
+    levels[10:50, 28:32] = 0
+    levels[3, 3] = value
+    Image.fromarray(levels).save(tmp_path / "a.tif")
+    pixels, *_ = open_picture(tmp_path / "a.tif")
+    assert (pixels[30, 30].max(), pixels[0, 0].min(), pixels[3, 3].min()) == (0, 255, 255)
+
+
+def test_a_bool_array_is_white_where_it_is_true():
+    assert open_picture(np.eye(9, dtype=bool))[0][..., 0].tolist() == (255 * np.eye(9)).tolist()
+
+
+def test_libtiff_is_quiet(tmp_path, capfd):
+    Image.effect_noise((100, 100), 50).save(tmp_path / "a.tif", compression="tiff_lzw")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
+    (tmp_path / "a.tif").write_bytes(data)
+    with contextlib.suppress(PictureError):
+        open_picture(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_pages(tmp_path):
     pages = [Image.new("L", (30, 20), level) for level in (0, 100, 200)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
@@ -112,4 +141,7 @@ def test_pages(tmp_path):
     with pytest.raises(PictureError, match="damaged"):
         open_picture(tmp_path / "broken.tif", page=2)
     pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
+    assert count_pages(data) == 3
+    with pytest.raises(PictureError, match="there is no page 4"):
+        open_picture(data, page=3)
     assert count_pages(tmp_path / "a.gif") == count_pages(tmp_path / "none.tif") == 1

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import zipfile
 
@@ -86,6 +87,23 @@ class UnknownLayer(Flatten):
     """Not registered, so Keras finds no class of this name."""
 
 
+def archive(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, text in members.items():
+            file.writestr(name, text)
+
+
+def sparse(path, size):
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
+def without_numbers(path):
+    network = model.build("dense64")
+    network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
+    model.save(network, path, {"classes": DIGITS})
+
+
 def truncated(path):
     model.save(model.build("dense64"), path, {"classes": DIGITS})
     path.write_bytes(path.read_bytes()[:100_000])
@@ -103,6 +121,11 @@ def truncated(path):
         (lambda path: path.write_text("a text"), "damaged"),
         (lambda path: path.mkdir(), "not a file"),
         (lambda path: None, "no such model file"),
+        (os.mkfifo, "not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a file"),
+        (lambda path: archive(path, {"config.json": " " * 20_000_000}), "damaged"),
+        (lambda path: sparse(path, 10**9), "over 500 MB"),
+        (without_numbers, "does not give probabilities"),
     ],
 )
 def test_files_that_are_refused(tmp_path, write, message):
@@ -123,8 +146,13 @@ def test_class_names_come_from_the_json(shipped, workplace):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"classes": ["a"]}', '{"classes": 10}', json.dumps({"classes": list(range(10))})]
-)
+    "text",
+    [
+        "", "{", "[]", "[" * 100_000, '{"classes": ["a"]}', '{"classes": 10}', json.dumps({"classes": list(range(10))}),
+        *(json.dumps({"classes": names}) for names in (["a"] * 10, ["", *"123456789"], "0123456789")),
+        *(json.dumps({"classes": DIGITS, "threshold": value}) for value in (2, -1, float("nan"), "high")),
+    ],
+)  # fmt: skip
 def test_a_damaged_json_is_named(shipped, workplace, text):
     shutil.copy(shipped, "a.keras")
     (workplace / "a.json").write_text(text)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -108,6 +109,8 @@ def write_dataset(folder, splits, about=None):
 
     The folder appears complete or not at all: it is built beside its place and renamed.
     """
+    count = sum(len(labels) for _, labels in splits.values())
+    print(f"Writing {count:,} images to {folder}", file=sys.stderr, flush=True)
     try:
         with atomic_write(folder) as partial:
             for split, (images, labels) in splits.items():

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from digits.cli import UsageError, in_one_line
 from digits.data.folders import write_dataset
+from digits.files import check_writable
 
 SHA256 = {  # of the uncompressed IDX files
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -59,6 +60,7 @@ def make(folder):
     """
     cached = keras_cache() / "mnist.npz"
     sources = [cached.absolute().as_uri()] * cached.is_file() + list(MIRRORS)
+    check_writable(Path(folder))
     arrays = find_arrays("MNIST_DIR", SHA256, sources, _load)
     write_dataset(Path(folder), {"train": arrays[:2], "test": arrays[2:]})
 

@@ -74,6 +74,7 @@ def load_training(data, validation_split):
     validation_split: fraction held out, 0-1, of each class, or of the writers where they are known.
     """
     if data == "handwriting":
+        print(f"Drawing {handwriting.TRAINING_IMAGES:,} digits of other people", file=sys.stderr, flush=True)
         training = handwriting.training_digits(handwriting.TRAINING_IMAGES, validation_split, seed=0)
         return training, handwriting.held_out_digits("validation", validation_split)
     return folders.train_val_split(folders.load_folder(folder_of(data), "train"), validation_split)

@@ -1,5 +1,6 @@
 """Many pictures: all processors segment them, and the network classifies them in batches."""
 
+import os
 import sys
 from functools import partial
 from itertools import islice
@@ -23,24 +24,34 @@ class Picture(NamedTuple):
 
 
 def find_pictures(names, exclude=()):
-    """The Pictures that paths of files and folders name, those in folders sorted, each page of a TIFF by itself.
+    """Return (the Pictures that paths of files and folders name, paths of files in the folders that are left out).
 
-    exclude: resolved paths to leave out of folders. Raises UsageError.
+    Those in folders are sorted; each page of a TIFF counts. exclude: resolved paths to leave out of folders without a
+    word. Raises UsageError.
     """
-    paths = []
+    paths, left_out = [], []
     for name in map(Path, names):
         inside = [path for path in image_file.pictures_in(name) if path.resolve() not in exclude]
-        if len(names) == 1 and not name.exists():  # one among several is reported in its turn
+        others = image_file.others_in(name)
+        if len(names) == 1 and not os.path.exists(name):  # one among several is reported in its turn
             raise UsageError(f"{name}: no such file; name another picture, or edit img_path in predict.py")
-        if len(names) == 1 and name.is_dir() and not inside:
-            raise UsageError(f"{name}: no pictures in this folder; name one that has some")
+        if len(names) == 1 and os.path.isdir(name) and not inside:
+            found = f"; save {named(others)} as PNG or JPEG" if others else "; name one that has some"
+            raise UsageError(f"{name}: no pictures in this folder that can be read{found}")
         paths += inside or [name]
+        left_out += others
     pictures = []
     for path in paths:
         pages = image_file.count_pages(path) if path.suffix.lower() in (".tif", ".tiff") else 1
         names_of_pages = [str(path)] if pages == 1 else [f"{path} page {page + 1}" for page in range(pages)]
         pictures += [Picture(name, path, page) for page, name in enumerate(names_of_pages)]
-    return pictures
+    return pictures, left_out
+
+
+def named(paths):
+    """The names of the first three files, and how many more there are."""
+    names = ", ".join(path.name for path in paths[:3])
+    return names + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
 
 
 def read_pictures(pictures, model_path, box=None, digits=None):

@@ -1,6 +1,7 @@
 """A picture from a file, bytes, an array or another program -> its pixels: any format, size and mode, upright."""
 
 import io
+import os
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from digits.cli import UsageError
+from digits.cli import UsageError, hold_native_log
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+NOT_READ = {".avif", ".cr2", ".dng", ".eps", ".heic", ".heif", ".jxl", ".nef", ".pdf", ".psd", ".svg"}
 FORMATS = "PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000", "ICO", "TGA", "PCX"  # EPS would be executed
 MAX_PIXELS = 200_000_000  # a phone takes up to 200 megapixels; more is a mistake or an attack
+MAX_PAGES = 10_000  # of a TIFF
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses what has twice as many
 WORKING_PIXELS = 750_000  # larger pictures are reduced to about this, which still leaves a small digit large enough
 
@@ -23,8 +26,19 @@ class PictureError(UsageError):
 
 def pictures_in(folder):
     """The paths of all pictures in a folder and the folders in it, sorted; hidden ones do not count."""
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(p for p in paths if p.is_file() and not any(q[0] == "." for q in p.relative_to(folder).parts))
+    return [path for path in _files_in(folder) if path.suffix.lower() in SUFFIXES]
+
+
+def others_in(folder):
+    """The paths of other files in a folder that may hold pictures: of kinds that are not read, or without a suffix."""
+    return [path for path in _files_in(folder) if path.suffix.lower() in NOT_READ or not path.suffix]
+
+
+def _files_in(folder):
+    if not os.path.isdir(folder):
+        return []
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in paths if not any(part[0] == "." for part in path.relative_to(folder).parts))
 
 
 def open_picture(source, box=None, page=0, target=WORKING_PIXELS, limit=MAX_PIXELS):
@@ -45,20 +59,25 @@ def open_picture(source, box=None, page=0, target=WORKING_PIXELS, limit=MAX_PIXE
     return np.asarray(image.reduce(factor)), factor * round(size[0] / image.width), size[::-1]
 
 
-def count_pages(path):
-    """Number of pages: 1 unless the file is a TIFF. An unreadable page counts; those after it do not."""
-    pages = 0
+def count_pages(source):
+    """Number of pages of a path or bytes: 1 unless it is a TIFF. An unreadable page counts; those after it do not.
+
+    No more than MAX_PAGES are counted.
+    """
+    pages, file = 0, io.BytesIO(source) if isinstance(source, bytes) else source
+    if file is source and not os.path.isfile(file):  # open_picture() says what is wrong
+        return 1
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(file, formats=FORMATS) as image:
             warnings.simplefilter("ignore")
-            while image.format == "TIFF":
+            while image.format == "TIFF" and pages < MAX_PAGES:
                 image.seek(pages)
                 pages += 1
     except EOFError:
         return pages
     except Exception:  # open_picture() says what is wrong
         return pages + 1
-    return 1
+    return pages or 1
 
 
 def _factor(size, target):
@@ -68,6 +87,10 @@ def _factor(size, target):
 def _load(source, page, target, limit):
     """Return (upright RGB PIL image, its width and height in the file); a JPEG is decoded no finer than needed."""
     file = io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source
+    if isinstance(file, (str, Path)):
+        check_regular(file)
+    elif not isinstance(file, (np.ndarray, Image.Image)) and not hasattr(file, "read"):
+        raise PictureError(f"a picture is a path, bytes, a file, a PIL image or an array, not {type(file).__name__}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged tags do no harm
@@ -75,13 +98,14 @@ def _load(source, page, target, limit):
             if not isinstance(image, Image.Image):
                 image = Image.open(file, formats=FORMATS)
             if page:
-                image.seek(page)
+                _turn_to(page, image)
             size = image.size
             if size[0] * size[1] > limit:
                 raise PictureError(f"{size[0]:,}×{size[1]:,} pixels are over the limit of {limit:,}; make it smaller")
             if target and image is not source:  # draft() would change the caller's
                 image.draft("RGB", tuple(side // _factor(size, target) for side in size))
-            image.load()
+            with hold_native_log() if image.format == "TIFF" else nullcontext():  # libtiff prints what it objects to
+                image.load()
             upright = ImageOps.exif_transpose(image)
             return _to_rgb(upright), size if upright.size == image.size else size[::-1]
     except PictureError:
@@ -90,11 +114,24 @@ def _load(source, page, target, limit):
         raise PictureError(_reason(error, file)) from None
 
 
+def check_regular(path):
+    """Raise PictureError for a pipe or device, which may never end."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise PictureError("a pipe or device; save the picture to a file")
+
+
+def _turn_to(page, image):
+    try:
+        image.seek(page)
+    except EOFError:
+        raise PictureError(f"there is no page {page + 1} in it") from None
+
+
 def _reason(error, file):
     """Say in one line why Pillow cannot read a path or binary file."""
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels; make the picture smaller"
-    if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
+    if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     if not isinstance(error, UnidentifiedImageError):
         return f"the picture is damaged ({error})"
@@ -112,13 +149,20 @@ def _from_array(array):
         raise PictureError(f"an array must be uint8 H×W, H×W×3 or H×W×4, not {array.dtype} {array.shape}")
     if not array.size:
         raise PictureError("the array is empty")
-    return Image.fromarray(array[..., 0] if channels == (1,) else array)
+    array = array[..., 0] if channels == (1,) else array
+    return Image.fromarray(255 * array.astype(np.uint8) if array.dtype == bool else array)
 
 
 def _to_rgb(image):
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more, which convert() would cut off at 255
         levels = np.array(image, np.float32)
-        top = 65535 if image.mode.startswith("I") and levels.max() > 255 else max(255, levels.max())
+        valid = np.isfinite(levels)
+        if not valid.all():  # a float TIFF may have pixels without a value
+            levels[~valid] = np.median(levels[valid]) if valid.any() else 0
+        if image.mode == "F":
+            top = 1 if levels.max() <= 1 else max(255, levels.max())
+        else:
+            top = 65535 if levels.max() > 255 else 255
         levels *= 255 / top
         image = Image.fromarray(np.clip(levels, 0, 255, out=levels).astype(np.uint8))
     if not image.has_transparency_data:

@@ -9,7 +9,7 @@ import numpy as np
 
 from digits import runtimes
 from digits.cli import UsageError
-from digits.model import DEFAULT_THRESHOLD, default_classes, describe, digit_score, load
+from digits.model import DEFAULT_THRESHOLD, default_classes, describe, digit_score, find_default, load
 from digits.reading.candidates import Candidate, find_candidates
 from digits.reading.image_file import MAX_PIXELS, WORKING_PIXELS, PictureError, open_picture
 from digits.reading.normalization import resize_whole
@@ -36,6 +36,9 @@ class ReadDigit(NamedTuple):
     probabilities: dict  # class name -> probability, 0-1
     image: np.ndarray  # uint8 28×28×1, what the network saw: 0 background, 255 ink
 
+    def __repr__(self):
+        return _in_short(self, "digit", "confidence", "digit_score", "box", "line")
+
 
 class Reading(NamedTuple):
     """The result of reading a picture. Fields describe the main digit unless they say otherwise."""
@@ -52,6 +55,14 @@ class Reading(NamedTuple):
     image: np.ndarray | None  # uint8 28×28×1, what the network saw: 0 background, 255 ink
     box: tuple | None  # x, y, width, height of the digit in the upright picture, in its pixels
 
+    def __repr__(self):
+        return _in_short(self, "text", "prediction", "confidence", "is_digit", "digit_score", "digits", "refused")
+
+
+def _in_short(result, *names):
+    """The repr of a result with these fields only: the images would fill the screen."""
+    return f"{type(result).__name__}({', '.join(f'{name}={getattr(result, name)!r}' for name in names)}, ...)"
+
 
 class Segmented(NamedTuple):
     """A picture before the network has seen it."""
@@ -61,20 +72,25 @@ class Segmented(NamedTuple):
     digits: int | None = None  # how many digits a line has, if that is known
 
 
-def read(picture, model, box=None, digits=None):
+def read(picture, model=None, box=None, digits=None):
     """Return the Reading of a picture.
 
     picture: path, bytes, open binary file, PIL image, or uint8 array (H×W or H×W×3); any size, mode and polarity.
-    model: path of a model file that train.py or extras/export.py wrote (opened once and remembered), or a Keras model.
+    model: path of a model file that train.py or extras/export.py wrote (opened once and remembered), or a Keras model;
+    None: mnist_cnn.keras of the current folder, else the one that comes with the project.
     box: x, y, width, height of the part to read, in pixels of the upright picture; None: all of it.
     digits: how many digits each line has; the best reading with as many is chosen if one fits. None: not known.
     Raises ValueError, with a message of one line, if the picture or the model cannot be used.
     """
     if digits is not None and not (isinstance(digits, int) and digits > 0):
         raise UsageError(f"digits: {digits!r} is not a number of digits, such as 5; None: not known")
+    model = find_default() if model is None else model
     whole = isinstance(model, (str, Path)) and not describe(model).segment
-    # Segmented first, so that a bad picture is known before TensorFlow is loaded.
-    segmented = segment(picture, box, whole=whole, digits=digits)
+    try:  # segmented first, so that a bad picture is known before TensorFlow is loaded
+        segmented = segment(picture, box, whole=whole, digits=digits)
+    except PictureError as error:
+        name = f"{picture}: " if isinstance(picture, (str, Path)) else ""
+        raise PictureError(f"{name}{error}") from None
     return classify([segmented], model)[0]
 
 

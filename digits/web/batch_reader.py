@@ -5,7 +5,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from digits import model
 from digits.cli import RunError
-from digits.reading import reader, worker_pool
+from digits.reading import image_file, reader, worker_pool
 
 MAX_PIXELS = 55_000_000  # of a picture, which a phone may take; larger ones would take too much memory
 BATCH_SECONDS = 0.02  # for which the network waits for pictures that are being segmented
@@ -30,16 +30,17 @@ class BatchReader:
                 raise RunError("a process that reads pictures was killed, probably out of memory") from None
             raise
 
-    async def read(self, picture, digits=None):
-        """The Reading of a picture, bytes; digits: how many digits each line has, None if that is not known.
+    async def read(self, picture, digits=None, page=0):
+        """Return (the Reading of a picture, bytes, its number of pages).
 
-        Raises PictureError, UsageError if the model file cannot be read any more, or BrokenProcessPool if a worker was
-        killed; the next picture is read by new workers.
+        digits: how many digits each line has, None if that is not known. page: of a TIFF, from 0. Raises PictureError,
+        UsageError if the model file cannot be read any more, or BrokenProcessPool if a worker was killed; the next
+        picture is read by new workers.
         """
         loop, pool = asyncio.get_running_loop(), self.pool
         self.segmenting += 1
         try:
-            segmented = await loop.run_in_executor(pool, reader.segment, picture, None, 0, MAX_PIXELS, self.whole)
+            segmented, pages = await loop.run_in_executor(pool, _segment, picture, page, self.whole)
         except BrokenProcessPool:  # probably out of memory
             if pool is self.pool:
                 self.pool = worker_pool.pool()
@@ -50,7 +51,8 @@ class BatchReader:
             self.readings = loop.create_task(self._classify(self.batch))
         self.batch.append(segmented._replace(digits=digits))
         index = len(self.batch) - 1
-        return (await asyncio.shield(self.readings))[index]  # shield: one cancelled request must not cancel the batch
+        readings = await asyncio.shield(self.readings)  # one cancelled request must not cancel the batch
+        return readings[index], pages
 
     async def _classify(self, batch):
         """The Readings of a batch, a list that pictures may join until the network is free."""
@@ -59,3 +61,7 @@ class BatchReader:
                 await asyncio.sleep(BATCH_SECONDS)
             self.batch = []
             return await asyncio.to_thread(reader.classify, batch, self.model_path)
+
+
+def _segment(picture, page, whole):
+    return reader.segment(picture, None, page, MAX_PIXELS, whole), image_file.count_pages(picture)

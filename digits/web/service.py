@@ -47,7 +47,7 @@ ERRORS = {  # type of exception -> status and reason; None: its own message
     PictureError: (400, None),
     ClientDisconnect: (400, "the picture is not complete"),
     TimeoutError: (408, f"the picture did not arrive within {RECEIVE_SECONDS} seconds"),
-    RequestValidationError: (422, "image must be true or false, digits a number from 1 to 100"),
+    RequestValidationError: (422, "image must be true or false, digits a number from 1 to 100, page one from 1"),
     BrokenProcessPool: (503, "a process that reads pictures was killed; try again"),
     UsageError: (503, "the model cannot be read just now"),  # its file was replaced or removed
     Exception: (500, "the picture could not be read because of a bug in the program"),
@@ -73,6 +73,7 @@ class Answer(BaseModel):
     text: str
     digits: list[Digit]
     refused: list[Digit]
+    pages: int | None = None  # of a TIFF with several, of which one was read
     review: bool | None = None  # with the number of digits: whether no reading has as many
     image: str | None = None  # the 28×28 grey levels of the main digit, a byte each, row by row, in base64
 
@@ -113,20 +114,25 @@ def make_app(model_path, hosts=(), origins=(), max_in_flight=64, on_quit=None):
 
     @app.post("/predict", openapi_extra={"requestBody": body}, responses={200: {"model": Answer}} | refusals)
     async def predict(
-        request: Request, image: bool = False, digits: Annotated[int | None, Query(ge=1, le=100)] = None
+        request: Request,
+        image: bool = False,
+        digits: Annotated[int | None, Query(ge=1, le=100)] = None,
+        page: Annotated[int, Query(ge=1, le=100_000)] = 1,
     ) -> JSONResponse:
         """What is in this picture? The body is its bytes.
 
-        image: also send what the network saw. digits: how many digits each line has.
+        image: also send what the network saw. digits: how many digits each line has. page: of a TIFF.
         """
         if in_flight.locked():
             raise HTTPException(503, "busy; try again in a second")
         try:
             async with in_flight:
-                reading = await pictures.read(await receive_body(request), digits)
+                reading, pages = await pictures.read(await receive_body(request), digits, page - 1)
         except asyncio.CancelledError:  # uvicorn ends, and waits no longer
             raise HTTPException(503, "the program is ending") from None
         answer = answers.as_json(reading)
+        if pages > 1:
+            answer["pages"] = pages
         if digits:
             answer["review"] = answers.needs_review(reading, digits=digits)
         if image:

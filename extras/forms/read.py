@@ -34,7 +34,7 @@ class Settings:
         (), "the form's JSON file, then scans: pictures, TIFFs, PDFs, folders of them", positional=True
     )
     output: Path = option(None, "table to write (default: the first scan's name with .csv, in this folder)", Path)
-    model: Path = option(model.default_path("mnist", "cnn"), "model file", Path)
+    model: Path = option(None, "model file (default: mnist_cnn.keras)", Path)
     min_confidence: float = option(0.92, "mark fields below it for review, 0-1", number(float, least=0, most=1))
     json: bool = option(False, "also print a JSON object for each sheet")
     overwrite: bool = option(False, "replace a table that is already there")
@@ -42,6 +42,7 @@ class Settings:
     def __post_init__(self):
         if len(self.files) < 2:
             raise UsageError("name the form's JSON file and at least one scan or folder of scans")
+        self.model = self.model or model.find_default()
         first = Path(self.files[1])
         self.output = self.output or Path(f"{(first.resolve() if first.is_dir() else first.with_suffix('')).name}.csv")
         if self.output.suffix.lower() != ".csv":
