@@ -91,7 +91,9 @@ def draw(settings):
     with listen(settings.host, settings.port) as listener:
         print(f"Model: {settings.model}", flush=True)
         app = make_app(settings, on_quit=lambda: signal.raise_signal(signal.SIGTERM))
-        from uvicorn import Config, Server
+        from uvicorn import Server
+
+        from digits.web.connections import make_config
 
         shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
         address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}/"
@@ -100,7 +102,7 @@ def draw(settings):
             print("Other machines are refused; give --allow-host the address that they use for this one")
         if not settings.no_browser:
             open_browser(address)
-        server = Server(Config(app, log_level="error", server_header=False, timeout_graceful_shutdown=5))
+        server = Server(make_config(app, settings.in_flight))
         server.handle_exit = lambda *_: setattr(server, "should_exit", True)  # a second Ctrl-C would not end it cleanly
         signal.signal(signal.SIGINT, server.handle_exit)  # as uvicorn does a little later
         signal.signal(signal.SIGTERM, server.handle_exit)
@@ -109,7 +111,7 @@ def draw(settings):
 
 
 def main(argv=None):
-    return run(draw, Parser(__doc__, Settings).settings(argv))
+    return run(draw, Parser(__doc__, Settings).settings(argv), keep_going=True)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,9 @@ def serving(app, port=0):
     import uvicorn
 
     listener = draw.listen("127.0.0.1", port)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    from digits.web.connections import make_config
+
+    server = uvicorn.Server(make_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

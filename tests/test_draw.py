@@ -1,6 +1,7 @@
 """The service: over real sockets, with the network that comes with the project."""
 
 import base64
+import contextlib
 import http.client
 import json
 import multiprocessing
@@ -13,14 +14,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import pytest
 from PIL import Image
 
 import draw
 import predict
-from digits.web import service
+from digits.web import connections, service
 from tests.conftest import PROJECT, one_line, serving
 
 FIVE = (PROJECT / "samples" / "5.png").read_bytes()
@@ -132,6 +132,57 @@ def test_limits(service_port, monkeypatch, workplace):
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
 
 
+def connected(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_connections_without_a_request_are_closed(service_port, monkeypatch):
+    """Neither those that send nothing nor those that send bytes for ever keep others out."""
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.5)
+    with contextlib.ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", service_port), timeout=5)) for _ in range(20)
+        ]
+        for index, connection in enumerate(idle[:10]):
+            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"[: 4 * index])
+        assert ask(service_port, body=FIVE)[0] == 200
+        for _ in range(8):
+            time.sleep(0.1)
+            for connection in idle[5:10]:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"a")
+        for connection in idle:
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(100) == b""
+
+
+def test_too_many_connections_are_refused_at_once(service_port, monkeypatch):
+    with contextlib.ExitStack() as stack:
+        held = []
+        for _ in range(connections.CONNECTIONS + 64 + 1):
+            held.append(stack.enter_context(connected(service_port)))
+        assert held[-1].recv(1000).startswith(b"HTTP/1.1 503") and held[0].send(b"GET ")
+    time.sleep(0.2)
+    assert ask(service_port, body=FIVE)[0] == 200
+
+
+@pytest.mark.parametrize("text", [b"\0\1\2\3\r\n\r\n", b"GET / HTTP/1.1\r\nHost\r\n\r\n", b"a" * 100_000])
+def test_what_is_no_http_gets_a_reason(service_port, text):
+    with connected(service_port) as connection:
+        connection.sendall(text)
+        head, _, body = connection.recv(1000).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400") and set(json.loads(body)) == {"error"}
+
+
+def test_a_page_of_a_tiff(service_port, workplace):
+    pages = [Image.open(PROJECT / "samples" / name).convert("L") for name in ("5.png", "7.png")]
+    pages[0].save("scan.tif", save_all=True, append_images=pages[1:])
+    scan = (workplace / "scan.tif").read_bytes()
+    answers = [ask(service_port, path=f"/predict{query}", body=scan) for query in ("", "?page=2", "?page=3", "?page=0")]
+    assert [status for status, *_ in answers] == [200, 200, 400, 422]
+    assert [(answer["number"], answer["pages"]) for _, _, answer in answers[:2]] == [("5", 2), ("7", 2)]
+
+
 def test_many_at_once_are_answered_right_or_refused_at_once(shipped):
     bodies = [(PROJECT / "samples" / name).read_bytes() for name in ("5.png", "7.png", "number.jpg")]
     with serving(service.make_app(shipped, max_in_flight=8)) as port, ThreadPoolExecutor(200) as clients:
@@ -176,7 +227,7 @@ def test_a_signal_under_load_ends_the_program_cleanly(started, how):
     statuses, end = [], time.monotonic() + 60
 
     def client():
-        with suppress(OSError):  # the program has ended
+        with contextlib.suppress(OSError):  # the program has ended
             while time.monotonic() < end:
                 statuses.append(ask(port, body=FIVE)[0])
 
