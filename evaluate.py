@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from digits import model
-from digits.cli import Parser, UsageError, import_tensorflow, option, run
+from digits.cli import Parser, UsageError, folder, import_tensorflow, option, run
 from digits.data import sources
 
 
@@ -28,7 +28,7 @@ class Settings:
     data: str = option(None, sources.HELP)
     network: str = option("cnn", "network that selects the default model file", choices=list(model.NETWORKS))
     model: Path = option(None, model.HELP, Path)
-    output: Path = option(None, "folder in which the figures are saved (default: that of the model)", Path)
+    output: Path = option(None, "folder in which the figures are saved (default: that of the model)", folder)
     json: bool = option(False, "print one JSON object and nothing else, no figures")
 
 
@@ -74,8 +74,8 @@ def evaluate(settings):
     for source, part in by_source.items():
         print(f"{source:12} {metrics.score(part)}")
     stem = path.stem if path.suffix == ".keras" else path.name.replace(".", "_")
-    folder = settings.output or path.parent
-    paths = {name: folder / f"{stem}_{name}.png" for name in ("confusion_matrix", "samples", "mistakes")}
+    place = settings.output or path.parent
+    paths = {name: place / f"{stem}_{name}.png" for name in ("confusion_matrix", "samples", "mistakes")}
     print("Figures: " + ", ".join(map(str, paths.values())))
     error = metrics.calibration_error(images.labels, probabilities)
     print(f"Loss: {result['loss']:.4f}   Expected calibration error: {100 * error:.2f}%")

@@ -25,7 +25,7 @@ import textwrap
 from pathlib import Path
 
 from digits import model
-from digits.cli import Parser, UsageError, fail, number, option, printable, run
+from digits.cli import Parser, UsageError, fail, folder, number, option, printable, run
 from digits.data import sources
 from digits.files import in_project
 from digits.reading import answers, image_file, reader
@@ -61,7 +61,7 @@ class Settings:
     box: tuple = option(None, "read only this part: x,y,width,height in pixels (default: all)", box)
     digits: int = option(None, "how many digits each line has (default: not known)", number(int, least=1, most=100))
     min_confidence: float = option(0.0, "mark readings below it for review, 0-1", number(float, least=0, most=1))
-    output: Path = option(Path("."), "folder in which the figures are saved, made if it is missing", Path)
+    output: Path = option(Path("."), "folder in which the figures are saved, made if it is missing", folder)
     steps: bool = option(False, f"also save {STEPS_FIGURE}: each step of the reading")
     json: bool = option(False, "print a JSON object for each picture, no figure")
     csv: bool = option(False, "print a table with a row for each picture, no figure")
@@ -76,9 +76,10 @@ class Settings:
 
 def random_test_image(data):
     """Return (Picture, true label) of a random test image of a data set."""
-    folder = sources.folder_of(data) / "test"
-    if data != "handwriting" and not folder.is_dir():
-        raise UsageError(f"--random: there is no {folder}; train.py makes it, or use --data handwriting")
+    images_at = sources.folder_of(data) / "test"
+    if data != "handwriting" and not images_at.is_dir():
+        advice = "train.py makes it, or use --data handwriting --model mnist_cnn.keras"
+        raise UsageError(f"--random: there is no {images_at}; {advice}")
     images = sources.load_test(data)
     index = random.randrange(len(images.labels))
     label = images.classes[images.labels[index]]

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from digits import checkpoint, files, model
-from digits.cli import Parser, UsageError, flag, flag_value, import_tensorflow, number, numbers, option, run
+from digits.cli import Parser, UsageError, flag, flag_value, folder, import_tensorflow, number, numbers, option, run
 from digits.data import sources
 
 SCORED = {"validation": "Validation", "writers": "Held-out writers'", "test": "Test"}  # splits, as they are printed
@@ -50,7 +50,7 @@ class Settings:
         None, "stop after this many epochs without a better val_accuracy (default: never)", number(int, 1, 100_000)
     )
     model: Path = option(None, model.HELP, Path, recorded=False)
-    tensorboard: Path = option(None, "folder for a log that TensorBoard shows (default: none)", Path, recorded=False)
+    tensorboard: Path = option(None, "folder for a log that TensorBoard shows (default: none)", folder, recorded=False)
     cache: str = option("auto", "cache for decoded images", choices=["auto", "memory", "disk", "none"], recorded=False)
     resume: bool = option(False, "continue from the last finished epoch of this model's run", recorded=False)
     no_test: bool = option(False, "skip the test set, to compare settings", recorded=False)
@@ -113,7 +113,7 @@ def read_settings(parser, argv):
 def train(settings):
     """Train a network and save it; return its description, a dict. Raises UsageError, RunError."""
     start = time.monotonic()
-    with checkpoint.running(settings.path) as folder:
+    with checkpoint.running(settings.path) as scratch:
         splits = sources.load_splits(settings.data, settings.validation_split, tested=not settings.no_test)
         counts = f"{len(splits.training.labels):,} images to train, {len(splits.validation.labels):,} to validate"
         print(f"Model: {settings.path}   Data: {sources.name_of(settings.data)}, {counts}", flush=True)
@@ -123,7 +123,7 @@ def train(settings):
         from digits import training
         from digits.data import pipeline
 
-        cache = pipeline.choose_cache(settings.cache, splits.training, folder)
+        cache = pipeline.choose_cache(settings.cache, splits.training, scratch)
         training_set = pipeline.decode(splits.training, cache, "training")
         validation_set = pipeline.decode(splits.validation, cache, "validation")
         settings = dataclasses.replace(settings, precision=model.choose_precision(settings.precision))

@@ -17,9 +17,8 @@ PROJECT = Path(__file__).resolve().parents[1]  # the folder of the scripts
 
 def _is_in_a_script():
     """Whether the running program is one of the project's scripts, rather than someone's that imports digits."""
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    folders = (PROJECT, PROJECT / "extras", PROJECT / "extras" / "forms")
-    return bool(script) and Path(script).resolve().parent in folders
+    script = Path(getattr(sys.modules["__main__"], "__file__", None) or "/").resolve()
+    return script.parent == PROJECT or PROJECT / "extras" in script.parents
 
 
 # During the imports, Ctrl-C ends a script at once and without a traceback; run() in cli.py takes over from there.

@@ -237,6 +237,13 @@ def number(kind, least=-math.inf, most=math.inf, above=-math.inf, below=math.inf
     return parse
 
 
+def folder(text):
+    """A parser of a folder that exists or may be made."""
+    if os.path.lexists(text) and not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a folder")
+    return Path(text)
+
+
 def numbers(kind, least, most, count):
     """A parser of up to `count` numbers with commas between."""
 

@@ -16,7 +16,6 @@ import json
 import logging
 import statistics
 import sys
-import tempfile
 import timeit
 import warnings
 import zipfile
@@ -28,7 +27,7 @@ import numpy as np
 from digits import model, runtimes
 from digits.cli import Parser, RunError, UsageError, hold_native_log, in_one_line, option, run
 from digits.data import sources
-from digits.files import keep_previous
+from digits.files import check_writable, keep_previous, temporary_folder
 
 IMAGES = 1000  # on which the export and the model are compared
 CALIBRATION_IMAGES = 500  # training images from which int8 learns the ranges of its numbers
@@ -146,8 +145,9 @@ def export(settings):
     print(f"Model: {settings.model}   To compare: {len(pixels):,} test images of {sources.name_of(data)}", flush=True)
     expected = np.asarray(network(pixels))  # also needed before the export: tf2onnx refuses a model never called
     about = json.dumps(dict(zip(("classes", "threshold", "segment"), description, strict=True)))
-    with tempfile.TemporaryDirectory(prefix=".", dir=settings.model.absolute().parent) as folder:
-        temporary = Path(folder) / target.name
+    check_writable(settings.model)
+    with temporary_folder(settings.model.with_name(target.name)) as folder:
+        temporary = folder / target.name
         try:
             convert(network, temporary, settings.to, about, calibration)
             exported = open_export(temporary)

@@ -10,7 +10,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEADER_SECONDS = 10  # in which the headers of a request must have arrived
+HEADER_SECONDS = 5  # in which the headers of a request must have arrived
 IDLE_SECONDS = 5  # for which a connection is kept after an answer
 CONNECTIONS = 500  # at a time, besides those whose requests are being answered; further ones get status 503
 
