@@ -86,12 +86,12 @@ def send(port, request):
         try:
             while time.monotonic() - start < 30:
                 readable, writable, _ = select.select([connection], [connection] if request else [], [], 0.1)
-                if writable:
-                    request = request[connection.send(request[:65536]) :]
                 if readable:
                     if not (part := connection.recv(65536)):
                         break
-                    answer += part
+                    answer, request = answer + part, b""  # the service may answer before all has been sent
+                elif writable:
+                    request = request[connection.send(request[:65536]) :]
         except ConnectionError:
             pass
     head, _, body = answer.partition(b"\r\n\r\n")
