@@ -24,12 +24,14 @@ from digits.cli import Parser, RunError, UsageError, fail, number, option, run
 @dataclasses.dataclass
 class Settings:  # each is also a flag
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0: all addresses of this machine")
-    port: int = option(8000, "port; 0: any free one", number(int, least=0, most=65535))
-    model: str = option(None, "model file (default: mnist_cnn.keras)")
+    port: int = option(8000, "port to listen on; 0: any free one", number(int, least=0, most=65535))
+    model: str = option(None, "path of the model file to read with (default: mnist_cnn.keras)")
     no_browser: bool = option(False, "do not open the page")
     allow_host: tuple = option((), "additional name or address of this machine; may be repeated")
     allow_origin: tuple = option((), "origin of a page that may send requests, such as https://a.org; may be repeated")
-    in_flight: int = option(64, "concurrent requests; further ones get status 503", number(int, least=1, most=10_000))
+    in_flight: int = option(
+        64, "requests answered at a time; further ones get status 503", number(int, least=1, most=10_000)
+    )
 
     def __post_init__(self):
         self.model = self.model or str(model.find_default())

@@ -92,6 +92,8 @@ def predict(settings):
     model.check(settings.model)
     if settings.steps and not model.describe(settings.model).segment:
         raise UsageError(f"--steps: {settings.model} classifies pictures whole, so there are no steps; leave it out")
+    if warning := model.warning(settings.model):
+        print(warning, file=sys.stderr)
     figures, true_label = [(settings.output / name).resolve() for name in (FIGURE, STEPS_FIGURE)], None
     if settings.random:
         picture, true_label = random_test_image(settings.data)

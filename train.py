@@ -30,19 +30,25 @@ class Settings:
     data: str = option(None, sources.HELP, recorded=False)
     network: str = option("cnn", "network to train, see digits/model.py", choices=list(model.NETWORKS))
     epochs: int = option(30, "passes over the training images", number(int, least=1, most=100_000))
-    optimizer: str = option(None, "optimizer (default: set by --epochs)", choices=["adam", "muon"])
+    optimizer: str = option(None, "rule that changes the weights (default: set by --epochs)", choices=["adam", "muon"])
     batch_size: int = option(None, "images per step (default: set by --epochs)", number(int, least=1, most=1_000_000))
-    learning_rate: float = option(None, "peak rate (default: set by --epochs)", number(float, above=0, most=10))
+    learning_rate: float = option(
+        None, "size of the steps at its peak (default: set by --epochs)", number(float, above=0, most=10)
+    )
     filters: list = option(None, "filters per convolution of cnn (default: 32,64,128)", numbers(int, 1, 1024, count=8))
-    kernel_size: int = option(None, "kernel size of cnn, pixels (default: 3)", number(int, least=1, most=7))
-    dropout: float = option(None, "dropout rate, 0-1 (default: set by --network)", number(float, least=0, below=1))
+    kernel_size: int = option(None, "side of the filters of cnn, pixels (default: 3)", number(int, least=1, most=7))
+    dropout: float = option(
+        None, "share of features left out at random, 0-1 (default: set by --network)", number(float, least=0, below=1)
+    )
     l2: float = option(1e-5, "weight of the L2 penalty on the convolutions of cnn", number(float, least=0, most=1))
-    augment: float = option(None, "warp strength, 0-3 (default: set by --epochs)", number(float, least=0, most=3))
+    augment: float = option(
+        None, "how much images are warped at random, 0-3 (default: set by --epochs)", number(float, least=0, most=3)
+    )
     handwriting: float = option(
         None, "digits of other people per image, 0-2 (default: set by --epochs)", number(float, least=0, most=2)
     )
     validation_split: float = option(1 / 12, "share of images and writers held out", number(float, least=0, below=1))
-    seed: int = option(0, "same seed, same machine: same weights", number(int, least=0, most=2**31 - 1))
+    seed: int = option(0, "of all random numbers: same machine, same weights", number(int, least=0, most=2**31 - 1))
     precision: str = option(
         "auto", "precision while training; auto: the fastest on this machine", choices=["auto", "float32", "bfloat16"]
     )
@@ -51,9 +57,11 @@ class Settings:
     )
     model: Path = option(None, model.HELP, Path, recorded=False)
     tensorboard: Path = option(None, "folder for a log that TensorBoard shows (default: none)", folder, recorded=False)
-    cache: str = option("auto", "cache for decoded images", choices=["auto", "memory", "disk", "none"], recorded=False)
+    cache: str = option(
+        "auto", "where decoded images are kept", choices=["auto", "memory", "disk", "none"], recorded=False
+    )
     resume: bool = option(False, "continue from the last finished epoch of this model's run", recorded=False)
-    no_test: bool = option(False, "skip the test set, to compare settings", recorded=False)
+    no_test: bool = option(False, "leave the test images unread, to compare settings", recorded=False)
 
     def __post_init__(self):
         if self.model and (self.model.suffix != ".keras" or not self.model.absolute().parent.is_dir()):

@@ -7,6 +7,7 @@ import errno
 import gc
 import math
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -180,6 +181,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, docstring, settings_class=None):
         super().__init__(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.settings_class = settings_class
+        self._negative_number_matcher = re.compile(r"-\d")  # so that -5,0,20,20 counts as a value, not as a flag
         for field in dataclasses.fields(settings_class) if settings_class else ():
             name = field.name if field.metadata["positional"] else flag(field.name)
             self.add_argument(name, **field.metadata["argument"])
@@ -210,7 +212,8 @@ class _Version(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         names = {"Python": sys.version.split()[0]} | {name: _version_of(name) for name in ("TensorFlow", "Keras")}
         others = ", ".join(f"{name} {version}" for name, version in names.items())
-        parser.exit(message=f"{parser.prog} {__version__} ({others})\n")
+        print(f"{parser.prog} {__version__} ({others})")
+        parser.exit()
 
 
 def _version_of(package):

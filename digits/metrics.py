@@ -19,7 +19,8 @@ def evaluate(labels, probabilities, classes):
     """Compare probabilities (float N×classes) with true labels (int N); return a dict that json can write.
 
     accuracy (0-1), loss (mean cross-entropy, natural logarithm), correct, total, per_class {name: precision, recall,
-    f1 (all 0-1, 0 where undefined), support}, and confusion_matrix (rows true, columns predicted).
+    f1 (all 0-1, 0 where undefined), support}, averages {"macro": the same over the classes, "weighted": over the
+    images}, and confusion_matrix (rows true, columns predicted).
     """
     predicted = probabilities.argmax(1)
     matrix = np.zeros((len(classes), len(classes)), int)
@@ -29,12 +30,18 @@ def evaluate(labels, probabilities, classes):
     f1 = 2 * hits / np.maximum(support + claimed, 1)
     likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     columns = zip(classes, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
+    scores, weights = {"precision": precision, "recall": recall, "f1": f1}, {"macro": None, "weighted": support}
     return {
         "accuracy": float(hits.sum() / len(labels)),
         "loss": float(-np.log(np.maximum(likelihood, 1e-7)).mean()),
         "correct": int(hits.sum()),
         "total": len(labels),
         "per_class": {c: {"precision": p, "recall": r, "f1": f, "support": s} for c, p, r, f, s in columns},
+        "averages": {
+            name: {key: float(np.average(values, weights=share)) for key, values in scores.items()}
+            | {"support": len(labels)}
+            for name, share in weights.items()
+        },
         "confusion_matrix": matrix.tolist(),
     }
 
@@ -104,9 +111,10 @@ def calibration_error(labels, probabilities, bins=15):
 def as_text(result):
     """What evaluate() returned as two tables: per class, and the confusion matrix or the most confused pairs."""
     names = list(result["per_class"])
-    width = max(5, *map(len, names))
+    rows = [*result["per_class"].items(), *((f"{name} average", row) for name, row in result["averages"].items())]
+    width = max(len(name) for name, _ in rows)
     lines = [f"{'class':>{width}}  precision   recall       F1  support"]
-    for name, row in result["per_class"].items():
+    for name, row in rows:
         scores = "  ".join(f"{100 * row[key]:6.2f}%" for key in ("precision", "recall", "f1"))
         lines.append(f"{name:>{width}}    {scores}  {row['support']:7,}")
     if len(names) > MAX_COLUMNS:
@@ -118,6 +126,7 @@ def as_text(result):
             if matrix[true, predicted]:
                 lines.append(f"{names[true]:>{width}}  {names[predicted]:<{width}}  {matrix[true, predicted]:,}")
         return "\n".join(lines)
+    width = max(5, *map(len, names))
     cell = max(width, len(str(np.max(result["confusion_matrix"])))) + 1
     lines += ["", "Confusion matrix (rows true, columns predicted):"]
     lines.append(" " * width + "".join(f"{name:>{cell}}" for name in names))

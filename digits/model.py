@@ -33,7 +33,7 @@ POOLINGS = 2  # after the first convolutions of cnn; the feature maps of the las
 DEFAULT_THRESHOLD = 0.5  # of the digit score, for a model without a description
 CHECKSUM = "model_sha256"  # key of a description: of the .keras file that it belongs to
 MAX_BYTES = 500_000_000  # of a model file, unpacked
-HELP = "model file (default: <data>_<network>.keras)"
+HELP = "path of the model file (default: <data>_<network>.keras)"
 
 
 # The networks
@@ -316,6 +316,13 @@ def _parse_description(path, text=None):
         return Model(None, class_names(about["classes"]), threshold, bool(segment))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: damaged ({in_one_line(error)}); delete it, or make the model again") from error
+
+
+def warning(path):
+    """A line for the user if a Keras model has no description, else None."""
+    if path.suffix != ".keras" or path.with_suffix(".json").exists():
+        return None
+    return f"{path.with_suffix('.json')} is missing: its classes are taken to be 0-9, and more non-digits are accepted"
 
 
 def details(path):

@@ -149,7 +149,7 @@ def predictions(rows):
 
 def steps(rows):
     """A line for each Row: each step from the picture to what the network saw."""
-    titles = ("ink, without the light", "strokes; printed lines in red", "pieces and cells", "what the network sees")
+    titles = ("contrast with the paper", "strokes; printed lines in red", "pieces and cells", "what the network sees")
     size = (13, 2.2 * len(rows) + 0.3)
     figure, axes = plt.subplots(len(rows), 1 + len(titles), figsize=size, squeeze=False, layout="constrained")
     for line, (pixels, _, _, reading, title) in zip(axes, rows, strict=True):

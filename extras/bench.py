@@ -53,8 +53,8 @@ class Settings:
 
     parts: list = option((), "what to measure (default: all)", positional=True)
     json: bool = option(False, "print one JSON object; the table goes to stderr")
-    full: bool = option(False, "time_to_accuracy: no limit of 120 s, up to 50 epochs")
-    repeats: int = option(3, "of each measurement (except service)", number(int, least=1, most=100))
+    full: bool = option(False, "measure time_to_accuracy without its limit of 120 s, up to 50 epochs")
+    repeats: int = option(3, "how often each is measured (the service: once)", number(int, least=1, most=100))
 
     def __post_init__(self):
         for name in self.parts:

@@ -226,11 +226,18 @@ def measure(args):
 
 def main(argv=None):
     parser = Parser(__doc__)
-    parser.add_argument("--model", type=Path, default=Path("mnist_cnn.keras"), help="model file (default: %(default)s)")
+    parser.add_argument(
+        "--model", type=Path, default=Path("mnist_cnn.keras"), help="model to read with (default: %(default)s)"
+    )
     parser.add_argument(
         "--count", type=number(int, least=1, most=10**5), default=10, help="pictures per kind (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=number(int, least=0, most=2**31 - 1), default=0, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=number(int, least=0, most=2**31 - 1),
+        default=0,
+        help="of all random numbers (default: %(default)s)",
+    )
     parser.add_argument("--gallery", action="store_true", help="draw docs/difficulties.png instead")
     args = parser.parse_args(argv)
     return run(gallery if args.gallery else measure, args)

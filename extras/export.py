@@ -42,7 +42,7 @@ class Settings:
     """Each setting is also a flag."""
 
     to: str = option(None, "format to write (required)", choices=list(PACKAGES))
-    model: Path = option(Path("mnist_cnn.keras"), "model file", Path)
+    model: Path = option(Path("mnist_cnn.keras"), "path of the model file to convert", Path)
     int8: bool = option(False, "with --to litert: compute in 8-bit integers")
     data: str = option(None, "images to compare on (default: the model's own data set if it is here, else handwriting)")
 

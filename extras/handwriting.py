@@ -64,7 +64,9 @@ def measure(args):
 def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="folder with digits/, numbers/ and not-digits/")
-    parser.add_argument("--model", type=Path, default=Path("mnist_cnn.keras"), help="model file (default: %(default)s)")
+    parser.add_argument(
+        "--model", type=Path, default=Path("mnist_cnn.keras"), help="model to read with (default: %(default)s)"
+    )
     return run(measure, parser.parse_args(argv))
 
 

@@ -58,8 +58,10 @@ def measure(flags, repeats, sizes):
 
 def main(argv=None):
     parser = Parser(__doc__, train.Settings)
-    parser.add_argument("--repeats", type=number(int, least=1, most=100), default=3, help="seeds (default: 3)")
-    parser.add_argument("--sizes", action="store_true", help=f"cnn in several sizes, with the figure {FIGURE}")
+    parser.add_argument(
+        "--repeats", type=number(int, least=1, most=100), default=3, help="how many seeds are trained (default: 3)"
+    )
+    parser.add_argument("--sizes", action="store_true", help=f"train cnn in several sizes, and draw {FIGURE}")
     flags = vars(parser.parse_args(argv))
     repeats, sizes = flags.pop("repeats"), flags.pop("sizes")
     for name in ("seed", "model", "resume", *["network", "filters", "no_test"] * sizes):

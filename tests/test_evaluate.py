@@ -45,7 +45,7 @@ def test_as_a_process_its_numbers_are_those_of_independent_code(trained, small_f
         assert three["precision"] == pytest.approx((labels[predicted == 3] == 3).mean())
     assert three["support"] == 10
     assert result["classes"] == list("0123456789")
-    assert set(result) == {"model", "data", "classes", "accuracy", "loss", "correct", "total", "per_class",
+    assert set(result) == {"model", "data", "classes", "accuracy", "loss", "correct", "total", "per_class", "averages",
                            "confusion_matrix", "sources"}  # fmt: skip
     assert not list(workplace.glob("*.png"))
 

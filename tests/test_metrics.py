@@ -18,6 +18,9 @@ def test_metrics_by_hand():
     assert result["loss"] == pytest.approx(-sum(map(math.log, likelihoods)) / 6)
     assert result["per_class"]["a"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "support": 3})
     assert result["per_class"]["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+    assert result["averages"]["macro"]["precision"] == pytest.approx((2 / 3 + 2 / 3) / 3)
+    assert result["averages"]["weighted"]["recall"] == pytest.approx(result["accuracy"])
+    assert result["averages"]["macro"]["support"] == 6
 
 
 def test_calibration_error_by_hand():

@@ -46,11 +46,13 @@ def as_json(reading):
 
 def csv_header(classes):
     probabilities = [f"probability_{name}" for name in classes]
-    others = ["is_digit", "digit_score", "number", "text", "review", "error"]
-    return ["path", "prediction", "confidence", *probabilities, *others]
+    of_main_digit = ["prediction", "confidence", *probabilities, "is_digit", "digit_score"]
+    return ["path", "number", "text", *of_main_digit, "review", "error"]
 
 
 def csv_row(name, reading, min_confidence, digits):
     """The cells under csv_header() for a picture that was read."""
-    row = [name, reading.prediction, reading.confidence, *reading.probabilities.values(), reading.is_digit]
-    return [*row, reading.digit_score, reading.number, reading.text, needs_review(reading, min_confidence, digits), ""]
+    probabilities = reading.probabilities.values()
+    of_main_digit = [reading.prediction, reading.confidence, *probabilities, reading.is_digit, reading.digit_score]
+    review = needs_review(reading, min_confidence, digits)
+    return [name, reading.number, reading.text, *of_main_digit, review, ""]

@@ -26,9 +26,9 @@ SCALES = 0.85, 1.6  # of scans, against 150 dpi
 class Settings:
     """Each setting is also a flag."""
 
-    count: int = option(20, "sheets of each form", number(int, least=1, most=10**4))
-    seed: int = option(0, "of all that is drawn", number(int, least=0, most=2**31 - 1))
-    model: Path = option(Path("mnist_cnn.keras"), "model file", Path)
+    count: int = option(20, "sheets of each form to draw and read", number(int, least=1, most=10**4))
+    seed: int = option(0, "of all random numbers: the same sheets again", number(int, least=0, most=2**31 - 1))
+    model: Path = option(Path("mnist_cnn.keras"), "path of the model file to read with", Path)
 
 
 def measure(settings):

@@ -34,7 +34,7 @@ class Settings:
         (), "the form's JSON file, then scans: pictures, TIFFs, PDFs, folders of them", positional=True
     )
     output: Path = option(None, "table to write (default: the first scan's name with .csv, in this folder)", Path)
-    model: Path = option(None, "model file (default: mnist_cnn.keras)", Path)
+    model: Path = option(None, "path of the model file to read with (default: mnist_cnn.keras)", Path)
     min_confidence: float = option(0.92, "mark fields below it for review, 0-1", number(float, least=0, most=1))
     json: bool = option(False, "also print a JSON object for each sheet")
     overwrite: bool = option(False, "replace a table that is already there")

@@ -23,7 +23,9 @@ class Settings:
 
     inputs: int = option(120, "bad inputs to try", number(int, least=0, most=100_000))
     kills: int = option(50, "programs to kill", number(int, least=0, most=100_000))
-    seed: int = option(0, "of the lots that are drawn", number(int, least=0, most=2**31 - 1))
+    seed: int = option(
+        0, "of all random numbers: the same inputs and kills again", number(int, least=0, most=2**31 - 1)
+    )
 
 
 def measure(settings):

@@ -1,0 +1,14 @@
+import pytest
+
+from extras.hostile import __main__ as hostile
+
+pytestmark = pytest.mark.slow
+
+
+def test_bad_input_is_refused_and_nothing_is_lost(capsys):
+    pytest.importorskip("uvicorn", reason="pip install -r requirements-draw.txt")
+    assert hostile.main(["--inputs", "30", "--kills", "0", "--seed", "5"]) == 0, capsys.readouterr().out
+
+
+def test_killed_programs_leave_everything_whole(capsys):
+    assert hostile.main(["--inputs", "0", "--kills", "7", "--seed", "5"]) == 0, capsys.readouterr().out
