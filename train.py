@@ -104,8 +104,10 @@ def read_settings(parser, argv):
     given = vars(parser.parse_args(argv))
     settings = parser.settings_class(**given)
     if settings.resume:
-        if settings.data is None and settings.model is None and not checkpoint.path_for(settings.path).exists():
-            settings.data = "handwriting"  # which is trained on where MNIST is not available
+        other = dataclasses.replace(settings, data="handwriting")  # what is trained on where MNIST is not available
+        paths = [checkpoint.path_for(one.path) for one in (settings, other)]
+        if settings.data is None and not paths[0].exists() and paths[1].exists():
+            settings = other
         run_settings = checkpoint.read(settings.path).settings
         for name in given.keys() & run_settings.keys():
             if given[name] != run_settings[name]:
