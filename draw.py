@@ -104,7 +104,7 @@ def draw(settings):
             print("Other machines are refused; give --allow-host the address that they use for this one")
         if not settings.no_browser:
             open_browser(address)
-        server = Server(make_config(app, settings.in_flight))
+        server = Server(make_config(app))
         server.handle_exit = lambda *_: setattr(server, "should_exit", True)  # a second Ctrl-C would not end it cleanly
         signal.signal(signal.SIGINT, server.handle_exit)  # as uvicorn does a little later
         signal.signal(signal.SIGTERM, server.handle_exit)

@@ -10,17 +10,15 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEADER_SECONDS = 5  # in which the headers of a request must have arrived
-IDLE_SECONDS = 5  # for which a connection is kept after an answer
-CONNECTIONS = 500  # at a time, besides those whose requests are being answered; further ones get status 503
+IDLE_SECONDS = 5  # in which the headers of a request must have arrived, after connecting or after the last answer
+IDLE_CONNECTIONS = 500  # that have sent no headers yet; one more, and the one that has waited longest is closed
 
 
-def make_config(app, in_flight=64):
-    """The uvicorn.Config of the service: an ASGI application that answers `in_flight` requests at a time."""
+def make_config(app):
+    """The uvicorn.Config of the service, an ASGI application."""
     return uvicorn.Config(
         app,
         http=LimitedConnection,
-        limit_concurrency=CONNECTIONS + in_flight,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=5,
         log_level="error",
@@ -29,43 +27,46 @@ def make_config(app, in_flight=64):
 
 
 class LimitedConnection(H11Protocol):
-    """A connection that is closed if no request arrives in time, or at once if there are too many others."""
+    """A connection that is closed if no request arrives in time."""
 
-    waiting = None  # timer
+    timer = None  # runs while it is idle
 
     def connection_made(self, transport):
         super().connection_made(transport)
-        if len(self.connections) >= self.limit_concurrency:
-            self.refuse(503, "too many connections; try again in a second")
-        else:
-            self.wait_for_headers()
+        self.watch()
 
     def data_received(self, data):
         super().data_received(data)
-        self.wait_for_headers()
+        self.watch()
+
+    def on_response_complete(self):
+        super().on_response_complete()
+        self.watch()
 
     def connection_lost(self, exc):
-        self.stop_waiting()
+        self.stop_timer()
         super().connection_lost(exc)
 
-    def wait_for_headers(self):
+    def watch(self):
         """Start the timer, or let it run on, unless the headers of a request are here."""
-        if self.conn.their_state is not h11.IDLE:
-            self.stop_waiting()
-        elif not self.waiting:
-            self.waiting = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+        if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
+            self.stop_timer()
+        elif not self.timer:
+            self.timer = self.loop.call_later(IDLE_SECONDS, self.transport.close)
+            idle = [connection for connection in self.connections if connection.timer]
+            if len(idle) > IDLE_CONNECTIONS:
+                oldest = min(idle, key=lambda connection: connection.timer.when())
+                oldest.stop_timer()
+                oldest.transport.close()
 
-    def stop_waiting(self):
-        if self.waiting:
-            self.waiting.cancel()
-            self.waiting = None
+    def stop_timer(self):
+        if self.timer:
+            self.timer.cancel()
+            self.timer = None
 
     def send_400_response(self, msg):
-        """uvicorn calls this for what is no HTTP."""
-        self.refuse(400, "this is not a request in HTTP/1.1")
-
-    def refuse(self, status, reason):
-        body = json.dumps({"error": reason}).encode()
-        head = f"HTTP/1.1 {status} \r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        """uvicorn calls this for what is no HTTP; its own answer is not JSON."""
+        body = json.dumps({"error": "this is not a request in HTTP/1.1"}).encode()
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
         self.transport.close()
