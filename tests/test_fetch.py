@@ -75,6 +75,7 @@ def test_names_of_the_classes():
     assert names["emnist-balanced"][10] == "A" and names["emnist-balanced"][36:] == list("abdefghnqrt")
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict_follow(idx_folder, capsys):
     contents, truth = files_of("emnist-digits")  # real shapes, so that little training is enough
     for split, (_, labels) in truth.items():  # 0 … 9 are called a … j; not gzipped

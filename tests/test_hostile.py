@@ -7,7 +7,7 @@ pytestmark = pytest.mark.slow
 
 def test_bad_input_is_refused_and_nothing_is_lost(capsys):
     pytest.importorskip("uvicorn", reason="pip install -r requirements-draw.txt")
-    assert hostile.main(["--inputs", "30", "--kills", "0", "--seed", "5"]) == 0, capsys.readouterr().out
+    assert hostile.main(["--inputs", "20", "--kills", "0", "--seed", "5"]) == 0, capsys.readouterr().out
 
 
 def test_killed_programs_leave_everything_whole(capsys):

@@ -195,6 +195,8 @@ def test_a_better_model_that_was_replaced_can_be_brought_back(small_folder, work
     subprocess.run(line.partition("bring it back: ")[2], shell=True, check=True)
     assert all(map(np.array_equal, before, weights("small_cnn.keras")))
     assert model.load("small_cnn.keras").threshold == about["threshold"]
+    assert description("small_cnn.previous.keras")["settings"]["seed"] == 1
+    assert not [path for path in workplace.iterdir() if path.name.startswith(".")]
 
 
 def test_two_trainings_of_one_model_do_not_mix(small_folder, workplace, monkeypatch, capsys):
@@ -244,16 +246,7 @@ def test_patience_counts_the_epochs_before_resume(small_folder, after_epoch, mon
         assert same_weights("small_cnn.keras", "whole.keras")
 
 
-def test_the_model_that_is_replaced_is_kept(small_folder, workplace, no_fit):
-    for seed in ("1", "2"):
-        assert train.main(run_of(small_folder, "--seed", seed, "--no-test")) == 0
-    assert description("small_cnn.keras")["settings"]["seed"] == 2
-    assert description("small_cnn.previous.keras")["settings"]["seed"] == 1
-    assert not same_weights("small_cnn.keras", "small_cnn.previous.keras")
-    assert not [path for path in workplace.iterdir() if path.name.startswith(".")]
-
-
-@pytest.mark.parametrize("cache", ["disk", "none"])
+@pytest.mark.parametrize("cache", ["disk", pytest.param("none", marks=pytest.mark.slow)])
 def test_the_cache_does_not_change_the_weights(trained, small_folder, workplace, cache):
     assert train.main(run_of(small_folder, "--cache", cache)) == 0
     assert same_weights("small_cnn.keras", trained)

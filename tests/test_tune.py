@@ -195,6 +195,7 @@ def test_one_line_for_what_is_wrong(search, workplace, monkeypatch, capsys):
     one_line(capsys, search("--epochs", "3", "--study", "small, 4 epochs"), "--study", "epochs")
     monkeypatch.setitem(tune.RANGES, "augment", [0.0, 0.5])
     one_line(capsys, search(), "--study", "ranges")
+    monkeypatch.setattr(tune.time, "sleep", lambda seconds: None)
     (workplace / "text.db").write_text("no database, but a text that is long enough to be told from one")
     for url in ("nonsense", "sqlite:////no/such/folder/a.db", "sqlite:///text.db"):
         one_line(capsys, search("--storage", url), "--storage")
