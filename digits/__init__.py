@@ -15,14 +15,15 @@ __version__ = "1.0.0"
 PROJECT = Path(__file__).resolve().parents[1]  # the folder of the scripts
 
 
-def _is_in_a_script():
-    """Whether the running program is one of the project's scripts, rather than someone's that imports digits."""
-    script = Path(getattr(sys.modules["__main__"], "__file__", None) or "/").resolve()
-    return script.parent == PROJECT or PROJECT / "extras" in script.parents
+def _is_a_script():
+    """Whether the running program is one of the project's own, rather than someone's that imports digits."""
+    program = Path(getattr(sys.modules["__main__"], "__file__", None) or "/").resolve()
+    scripts = [PROJECT / f"{name}.py" for name in ("train", "evaluate", "predict", "draw")]
+    return program in scripts or PROJECT / "extras" in program.parents
 
 
 # During the imports, Ctrl-C ends a script at once and without a traceback; run() in cli.py takes over from there.
-if _is_in_a_script() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+if _is_a_script() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

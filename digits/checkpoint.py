@@ -60,11 +60,14 @@ def running(model_path, process=0):
             raise UsageError(f"{model_path}: another process is training it; wait for it, or give another --model")
         try:
             yield folder
-        except (KeyboardInterrupt, WriteError) as error:
-            advice = f"; {HOW_TO_CONTINUE}" if path_for(model_path).exists() else ""
-            if isinstance(error, WriteError):
-                raise RunError(f"{error}{advice}") from error
-            raise KeyboardInterrupt(f"interrupted{advice}") from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted{_advice(model_path)}") from None
+        except WriteError as error:
+            raise RunError(f"{error}{_advice(model_path)}") from error
+
+
+def _advice(model_path):
+    return f"; {HOW_TO_CONTINUE}" if path_for(model_path).exists() else ""
 
 
 def start(model_path, settings, resume):

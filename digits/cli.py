@@ -72,6 +72,11 @@ def run(work, *arguments, keep_going=False):
         return fail(f"{where}{(error.strerror or str(error)).lower()}", 2 if error.errno in OF_INPUT else 1)
     finally:
         sys.stdout, sys.stderr = streams
+        for stream in streams:  # else Python would try it once more at its end, and report that it cannot
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                _discard(stream)
 
 
 def fail(error, status, label="error: "):
@@ -298,6 +303,10 @@ def hold_native_log(name="stderr"):
 @contextmanager
 def _hold(name):
     python, descriptor = getattr(sys, name), {"stdout": 1, "stderr": 2}[name]
+    if python is None:  # a program without a terminal
+        with tempfile.TemporaryFile() as held:
+            yield held
+        return
     python.flush()
     real = os.dup(descriptor)
     with tempfile.TemporaryFile() as held, os.fdopen(real, "w", buffering=1) as terminal:

@@ -249,7 +249,8 @@ def _sha256(path):
 
 def _belong_together(path):
     """Whether the description beside a Keras model is its own, as far as it says."""
-    return details(path).get(CHECKSUM) in (None, _sha256(path))
+    checksum = details(path).get(CHECKSUM)
+    return checksum is None or not path.is_file() or checksum == _sha256(path)
 
 
 def _check_pair(path):
@@ -297,10 +298,19 @@ def _remove_defaults(path):
 def describe(path):
     """Return the Model of a file without its network, and without TensorFlow. Raises UsageError."""
     path = Path(path)
-    if path.suffix in runtimes.SUFFIXES:
-        return load(path)
+    return load(path) if path.suffix in runtimes.SUFFIXES else _describe(path, *_times(path))
+
+
+@lru_cache(maxsize=4)
+def _describe(path, *times):
     _check_pair(path)
     return _parse_description(path.with_suffix(".json"))
+
+
+def _times(path):
+    """When a model file and its description were changed; None for one that is missing."""
+    files = (path, path.with_suffix(".json"))
+    return [file.stat().st_mtime_ns if os.path.exists(file) else None for file in files]
 
 
 def _parse_description(path, text=None):
@@ -343,8 +353,7 @@ def data_name(path):
 def load(path):
     """Return the Model in a file; it is read once, and again when it has changed. Raises UsageError."""
     path = Path(path)
-    files = (path, path.with_suffix(".json"))
-    return _load(path, *(file.stat().st_mtime_ns if file.exists() else None for file in files))
+    return _load(path, *_times(path))
 
 
 @lru_cache(maxsize=4)

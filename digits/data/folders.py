@@ -49,6 +49,10 @@ def load_folder(folder, split):
     if len(files) < 2:
         raise UsageError(f"{folder}: at least 2 class folders are needed, one for each class; it has {len(files)}")
     names = described or {name: printable(name) for name in files}
+    try:
+        class_names(list(names.values()))
+    except ValueError as error:
+        raise UsageError(f"{folder}: {error}; rename the folders") from error
     for name in files:
         if name not in names:
             raise UsageError(f"{folder / name}: {DESCRIPTION} does not name this class; add it, or delete the folder")
