@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import webbrowser
+from pathlib import Path
 
 from digits import model
 from digits.cli import Parser, RunError, UsageError, fail, number, option, run
@@ -90,6 +91,8 @@ def open_browser(address):
 def draw(settings):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends cleanly while it starts, too
     model.check(settings.model)
+    if warning := model.warning(Path(settings.model)):
+        print(warning, file=sys.stderr)
     with listen(settings.host, settings.port) as listener:
         print(f"Model: {settings.model}", flush=True)
         app = make_app(settings, on_quit=lambda: signal.raise_signal(signal.SIGTERM))

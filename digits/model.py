@@ -257,7 +257,8 @@ def _check_pair(path):
     """Raise UsageError if the description beside a Keras model is that of another."""
     if _belong_together(path):
         return
-    ways = [f"bring back the one before ({restore_command(kept, path)})" for kept in [previous(path)] if kept.exists()]
+    kept = [file for file in (previous(path), previous(path, "shipped")) if file.exists()]
+    ways = [f"bring back the one before ({restore_command(file, path)})" for file in kept[:1]]
     if checkpoint.path_for(path).exists():
         ways.insert(0, "rerun its training with --resume")
     reason = "describes another model: a training was stopped while it saved, or the file was replaced"
@@ -347,7 +348,8 @@ def details(path):
 def data_name(path):
     """The name of the data set that a Keras model was trained on; None if its description does not say."""
     data = details(path).get("data")
-    return data.get("name") if isinstance(data, dict) else None
+    name = data.get("name") if isinstance(data, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def load(path):

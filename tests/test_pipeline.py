@@ -87,6 +87,16 @@ def test_the_fingerprint_tells_data_apart(folder, decoded):
     assert same != pipeline.fingerprint(pipeline.decode(load_folder(folder, "train")))
 
 
+def test_names_need_not_be_utf8(folder):
+    (folder / "test" / "3").rename(folder / "test" / "bad\udcff")
+    images = load_folder(folder, "test")
+    assert images.classes[-1] == "bad\\udcff"
+    assert len(list(pipeline.decode(images))) == 100
+    (folder / "test" / "4").rename(folder / "test" / "bad\\udcff")  # would have the same name
+    with pytest.raises(UsageError, match="two classes have the same name"):
+        load_folder(folder, "test")
+
+
 def test_where_decoded_images_are_kept(workplace, monkeypatch):
     images = Images(["0", "1"], np.zeros(1000, int), np.array(["a.png"] * 1000))
     on_disk = pipeline.Cache("disk", workplace)

@@ -10,7 +10,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-IDLE_SECONDS = 5  # in which the headers of a request must have arrived, after connecting or after the last answer
+IDLE_SECONDS = 4  # in which the headers of a request must have arrived, after connecting or after the last answer
 IDLE_CONNECTIONS = 500  # that have sent no headers yet; one more, and the one that has waited longest is closed
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from digits.cli import RunError
 from extras.hostile import inputs
 
-SECONDS = 7  # in which an answer must be here: the service waits 5 for what is not complete
+SECONDS = 5  # in which the answer must be here, or the connection closed
 
 
 def post(body, path="/predict", **headers):
