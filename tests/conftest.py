@@ -26,6 +26,7 @@ from digits.data.handwriting import held_out_digits
 from extras import export, fetch
 
 PROJECT = Path(__file__).parents[1]
+posix = pytest.mark.skipif(os.name != "posix", reason="pipes, devices and signals are those of POSIX")
 
 # Predictions for six images, whose metrics are known by hand
 CLASSES = ["a", "b", "c"]

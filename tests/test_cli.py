@@ -9,7 +9,7 @@ import pytest
 import digits
 from digits import cli
 from digits.cli import number, numbers, option
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, posix
 
 
 @dataclasses.dataclass
@@ -96,6 +96,7 @@ def test_when_the_reader_of_the_output_has_gone(keep_going, workplace):
     assert (workplace / "done").exists() == keep_going
 
 
+@posix
 @pytest.mark.parametrize(("redirection", "status"), [(">&-", 2), ("2>&-", 0)])
 def test_closed_streams(redirection, status, workplace):
     code = "import sys; from digits import cli; sys.exit(cli.run(lambda: print('answer', file=sys.stderr)))"

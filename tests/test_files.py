@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from digits import files
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, posix
 
 HOLD = """
 import sys, time
@@ -60,6 +60,7 @@ def test_json_of_any_origin(workplace, text):
     assert len(str(error.value)) < 200 and "\n" not in str(error.value)
 
 
+@posix
 def test_a_json_that_never_ends(workplace):
     os.mkfifo("pipe.json")
     with pytest.raises(ValueError, match="not a file"):

@@ -1,8 +1,9 @@
 import pytest
 
 from extras.hostile import __main__ as hostile
+from tests.conftest import posix
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, posix]
 
 
 def test_bad_input_is_refused_and_nothing_is_lost(capsys):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from digits.reading.image_file import PictureError, count_pages, open_picture
 from extras.drawing import on_paper
+from tests.conftest import posix
 
 INK = np.pad(np.ones((20, 6)), ((10, 10), (20, 34)))
 BLACK, BLUE = on_paper(INK), on_paper(INK, (250, 250, 240), (20, 20, 90))
@@ -85,7 +86,7 @@ BOMB[29:33] = zlib.crc32(BOMB[12:29]).to_bytes(4, "big")
         (np.zeros((0, 4), np.uint8), "empty"),
         ("no/such.png", "no such file"),
         (".", "is a directory"),
-        ("/dev/zero", "pipe or device"),
+        pytest.param("/dev/zero", "pipe or device", marks=posix),
         ("x" * 300, "name too long"),
         (None, "not NoneType"),
     ],

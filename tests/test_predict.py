@@ -19,7 +19,7 @@ from digits import files, plots
 from digits.data.handwriting import random_trajectory
 from digits.reading import answers, reader
 from extras import difficult, drawing
-from tests.conftest import PROJECT, digits, one_line
+from tests.conftest import PROJECT, digits, one_line, posix
 
 SAMPLES = PROJECT / "samples"
 
@@ -259,7 +259,7 @@ def test_a_picture_is_never_overwritten_by_the_figure(with_model, capsys, predic
     assert paths == ["blank.png", "samples/3_photo.jpg", "samples/5.png"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+@posix
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_folder_leaves_no_process_behind(with_model, signal_number):
