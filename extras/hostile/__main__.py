@@ -14,7 +14,10 @@ import sys
 import numpy as np
 
 from digits.cli import Parser, number, option, run
-from extras.hostile import inputs, kills
+from extras.hostile import inputs, kills, requests
+
+
+REQUESTS = 0.3  # share of HTTP requests in the bad inputs
 
 
 @dataclasses.dataclass
@@ -29,12 +32,15 @@ class Settings:
 
 
 def measure(settings):
+    requested = round(REQUESTS * settings.inputs)
+    parts = {"bad inputs": {inputs: settings.inputs - requested, requests: requested}, "kills": {kills: settings.kills}}
     faults = 0
-    for name, part, count in (("bad inputs", inputs, settings.inputs), ("kills", kills, settings.kills)):
+    for name, counts in parts.items():
+        rng, count = np.random.default_rng(settings.seed), sum(counts.values())
+        failed = sum(part.try_out(number, rng) for part, number in counts.items() if number)
+        faults += failed
         if count:
-            tried, failed = part.try_out(count, np.random.default_rng(settings.seed))
-            print(f"{name}: {tried}, of which {tried - failed} were handled as they should be", flush=True)
-            faults += failed
+            print(f"{name}: {count}, of which {count - failed} were handled as they should be", flush=True)
     return 1 if faults else 0
 
 

@@ -1,13 +1,11 @@
-"""Bad input for the scripts and the service."""
+"""Bad input for the scripts."""
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -17,11 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from digits import PROJECT
 from digits.cli import progress
-from digits.data.folders import write_dataset
-from digits.data.handwriting import held_out_digits
-from extras.hostile import requests
+from extras.hostile.workplace import command_of, environment, make_template, working_in
 
 SECONDS = 5  # in which a script must have ended
 FORMATS = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "gif": "GIF", "bmp": "BMP", "webp": "WEBP"}
@@ -216,64 +211,30 @@ def closed_output(rng):
 
 CASES = [wrong_picture, wrong_flags, wrong_model, wrong_data, wrong_description, wrong_checkpoint, closed_output]
 SHARES = [0.28, 0.32, 0.12, 0.1, 0.1, 0.05, 0.03]
-HTTP_SHARE = 0.3  # of all inputs; the others are for the scripts
 
 
 def try_out(count, rng):
-    """Try bad inputs; print what was not handled as it should be. Returns (how many, how many of those)."""
-    for_service = round(HTTP_SHARE * count)
+    """Try bad inputs; print what was not handled as it should be. Returns how many."""
     failed = 0
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "template"
-        make_template(folder)
-        for index in progress(range(count - for_service), "Bad inputs"):
+        template = Path(name) / "template"
+        make_template(template)
+        for index in progress(range(count), "Bad inputs"):
             place = Path(name) / str(index)
-            shutil.copytree(folder, place)
+            shutil.copytree(template, place)
             with working_in(place):
                 case = rng.choice(CASES, p=SHARES)(rng)
-                failed += bool(fault := try_case(case))
+                fault = try_case(case)
             if fault:
+                failed += 1
                 print(f"{case.script} {case.arguments}: {case.what}: {fault}", flush=True)
             shutil.rmtree(place)
-        failed += requests.try_out(for_service, rng, folder)
-    return count, failed
-
-
-@contextlib.contextmanager
-def working_in(folder):
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
-def make_template(folder):
-    """A folder with the model that comes with the project, 160 images and a picture."""
-    folder.mkdir()
-    for name in ("mnist_cnn.keras", "mnist_cnn.json", "samples/5.png"):
-        shutil.copy(PROJECT / name, folder)
-    images = held_out_digits("test")
-    index = np.concatenate([np.flatnonzero(images.labels == digit)[:16] for digit in range(10)])
-    parts = {"train": index[np.arange(160) % 16 < 12], "test": index[np.arange(160) % 16 >= 12]}
-    splits = {name: (images.pixels[part, ..., 0], images.labels[part]) for name, part in parts.items()}
-    with contextlib.redirect_stderr(io.StringIO()):
-        write_dataset(folder / "small", splits)
+    return failed
 
 
 def checksums():
     files = (path for path in Path(".").rglob("*") if path.is_file() and path.stat().st_size < 10**9)
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def command_of(script, arguments):
-    start = [sys.executable, str(PROJECT / script)] if script.endswith(".py") else [sys.executable, "-m", script]
-    return [*start, *map(str, arguments)]
-
-
-def environment():
-    return os.environ | {"PYTHONPATH": str(PROJECT), "MNIST_DIR": "/nowhere", "MPLBACKEND": "agg"}
 
 
 def try_case(case):

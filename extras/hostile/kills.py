@@ -17,7 +17,7 @@ from PIL import Image
 
 from digits import checkpoint, model
 from digits.cli import UsageError, progress
-from extras.hostile.inputs import command_of, environment, make_template, working_in
+from extras.hostile.workplace import command_of, environment, make_template, working_in
 
 TRAIN = ["--data", "small", "--filters", "4,8", "--epochs", "6", "--handwriting", "0.5"]
 MODEL = Path("small_cnn.keras")
@@ -50,7 +50,7 @@ runpy.run_path(script, run_name="__main__")
 
 
 def try_out(count, rng):
-    """Kill programs; print what was not as it should be afterwards. Returns (how many, how many of those)."""
+    """Kill programs; print what was not as it should be afterwards. Returns how many."""
     kinds = [kill_making_data, kill_training, kill_training, kill_saving, kill_saving, kill_export]
     if importlib.util.find_spec("optuna"):
         kinds.append(kill_tuning)
@@ -72,7 +72,7 @@ def try_out(count, rng):
                     failed += 1
                     print(f"{kind.__name__}: {fault}", flush=True)
             shutil.rmtree(place)
-    return count, failed
+    return failed
 
 
 class Fault(Exception):

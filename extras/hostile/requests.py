@@ -4,11 +4,13 @@ import json
 import select
 import socket
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 from digits.cli import RunError
-from extras.hostile import inputs
+from extras.hostile.workplace import command_of, environment, make_template
 
 SECONDS = 5  # in which the answer must be here, or the connection closed
 
@@ -46,29 +48,32 @@ def bad_request(rng, good):
     return what, kinds[what], what in ("headers that do not end", "silence")
 
 
-def try_out(count, rng, folder):
+def try_out(count, rng):
     """Try bad requests; print what was not handled as it should be. Returns how many."""
-    failed, good = 0, (folder / "5.png").read_bytes()
-    with running_service(folder) as port:
-        for _ in range(count):
-            what, request, may_be_closed = bad_request(rng, good)
-            status, reason, seconds = send(port, request)
-            answered = 400 <= (status or 0) < 500 and reason
-            if not (answered or (may_be_closed and status is None)) or seconds > SECONDS:
-                failed += 1
-                print(f"request, {what}: status {status}, reason {reason!r}, {seconds:.1f} s", flush=True)
-            status, *_ = send(port, post(good))
-            if status != 200:
-                raise RunError(f"after this request the service answers no others: {what}")
+    failed = 0
+    with tempfile.TemporaryDirectory() as name:
+        make_template(folder := Path(name) / "template")
+        good = (folder / "5.png").read_bytes()
+        with running_service(folder) as port:
+            for _ in range(count):
+                what, request, may_be_closed = bad_request(rng, good)
+                status, reason, seconds = send(port, request)
+                answered = 400 <= (status or 0) < 500 and reason
+                if not (answered or (may_be_closed and status is None)) or seconds > SECONDS:
+                    failed += 1
+                    print(f"request, {what}: status {status}, reason {reason!r}, {seconds:.1f} s", flush=True)
+                status, *_ = send(port, post(good))
+                if status != 200:
+                    raise RunError(f"after this request the service answers no others: {what}")
     return failed
 
 
 @contextmanager
 def running_service(folder):
     """draw.py in a folder; yield its port. Raises RunError if it wrote an error."""
-    command = inputs.command_of("draw.py", ["--no-browser", "--port", "0"])
+    command = command_of("draw.py", ["--no-browser", "--port", "0"])
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, cwd=folder, env=inputs.environment()) as process:
+    with subprocess.Popen(command, **pipes, cwd=folder, env=environment()) as process:
         try:
             yield next(int(line.split(":")[2].split("/")[0]) for line in process.stdout if "http://" in line)
         finally:
