@@ -16,7 +16,6 @@ import numpy as np
 from digits.cli import Parser, number, option, run
 from extras.hostile import inputs, kills, requests
 
-
 REQUESTS = 0.3  # share of HTTP requests in the bad inputs
 
 
