@@ -91,11 +91,11 @@ def open_browser(address):
 def draw(settings):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends cleanly while it starts, too
     model.check(settings.model)
-    if warning := model.warning(Path(settings.model)):
-        print(warning, file=sys.stderr)
     with listen(settings.host, settings.port) as listener:
         print(f"Model: {settings.model}", flush=True)
         app = make_app(settings, on_quit=lambda: signal.raise_signal(signal.SIGTERM))
+        if warning := model.warning(Path(settings.model)):
+            print(warning, file=sys.stderr)
         from uvicorn import Server
 
         from digits.web.connections import make_config

@@ -92,8 +92,6 @@ def predict(settings):
     model.check(settings.model)
     if settings.steps and not model.describe(settings.model).segment:
         raise UsageError(f"--steps: {settings.model} classifies pictures whole, so there are no steps; leave it out")
-    if warning := model.warning(settings.model):
-        print(warning, file=sys.stderr)
     figures, true_label = [(settings.output / name).resolve() for name in (FIGURE, STEPS_FIGURE)], None
     if settings.random:
         picture, true_label = random_test_image(settings.data)
@@ -103,15 +101,17 @@ def predict(settings):
         if left_out:
             print(f"Left out, since they cannot be read: {printable(named(left_out))}", file=sys.stderr)
     if settings.json:
-        return print_json(pictures, settings)
-    if settings.csv:
-        return print_csv(pictures, settings)
-    for picture in pictures:
-        if isinstance(picture.source, Path) and picture.source.resolve() in figures:
-            raise UsageError(f"{picture.name}: saving the figure would overwrite it; rename the picture, or use --json")
-    shown = f"Picture: {printable(pictures[0].name)}" if len(pictures) == 1 else f"Pictures: {len(pictures):,}"
-    print(f"Model: {settings.model}   {shown}")
-    return print_answers(pictures, settings, true_label)
+        status = print_json(pictures, settings)
+    elif settings.csv:
+        status = print_csv(pictures, settings)
+    else:
+        for picture in pictures:
+            if isinstance(picture.source, Path) and picture.source.resolve() in figures:
+                raise UsageError(f"{picture.name}: the figure would overwrite it; rename the picture, or use --json")
+        status = print_answers(pictures, settings, true_label)
+    if warning := model.warning(settings.model):
+        print(warning, file=sys.stderr)
+    return status
 
 
 def print_json(pictures, settings):
@@ -147,6 +147,8 @@ def print_answers(pictures, settings, true_label):
     """Print a line for each picture, and show or save a figure of the first few."""
     from digits import plots
 
+    shown = f"Picture: {printable(pictures[0].name)}" if len(pictures) == 1 else f"Pictures: {len(pictures):,}"
+    print(f"Model: {settings.model}   {shown}")
     status, read, rows, alone = 0, 0, [], len(pictures) == 1
     for picture, reading, error in read_pictures(pictures, settings.model, settings.box, settings.digits):
         if error:

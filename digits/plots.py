@@ -222,6 +222,8 @@ def tuning(trials, importances):
             label_plainly(axis.xaxis)
     axes[0, 1].barh(list(importances)[::-1], list(importances.values())[::-1])
     axes[0, 1].set_title("Importance (PED-ANOVA)" if importances else "Importance: too few finished trials")
+    if not importances:
+        axes[0, 1].axis("off")
     return figure
 
 
