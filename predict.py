@@ -99,7 +99,7 @@ def predict(settings):
     else:
         pictures, left_out = find_pictures(settings.pictures or [in_project(img_path)], exclude=figures)
         if left_out:
-            print(f"Left out, since they cannot be read: {printable(named(left_out))}", file=sys.stderr)
+            print(f"Left out, since they cannot be read: {named(left_out)}", file=sys.stderr)
     if settings.json:
         status = print_json(pictures, settings)
     elif settings.csv:

@@ -144,9 +144,7 @@ def train(settings):
         classes = splits.training.classes
         training_set = training.mix_in_handwriting(training_set, classes, settings)
         network = training.new_network(settings, classes)
-        values = {name: flag_value(value) for name, value in settings.recorded().items()}
-        print("Settings: " + ", ".join(f"{name} {value}" for name, value in values.items()), flush=True)
-        network.summary()
+        training.describe(network, settings)
         save_epoch = training.epoch_saver(settings.path, this_run)
         history = training.fit(network, training_set, validation_set, settings, resume, save_epoch)
         return finish(settings, splits, validation_set, cache, network, history, this_run, start)

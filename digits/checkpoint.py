@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from digits.cli import RunError, UsageError
-from digits.files import WriteError, atomic_write, check_writable, others_at_work, temporary_folder
+from digits.files import WriteError, atomic_write, others_at_work, temporary_folder
 
 HOW_TO_CONTINUE = "rerun the same command with --resume to continue from the last finished epoch"
 
@@ -51,10 +51,9 @@ def running(model_path, process=0):
     """While a training runs: yield a temporary folder beside the model, and refuse a second training of it.
 
     process: number of this one among those of one training. After Ctrl-C, and if something cannot be written, the error
-    says how to continue if there is a checkpoint. Raises UsageError, WriteError.
+    says how to continue if there is a checkpoint. Raises UsageError, RunError.
     """
     mark = model_path.with_name(f"{model_path.name}.training{process}")
-    check_writable(mark)
     with temporary_folder(mark) as folder:
         if others_at_work(folder, mark):
             raise UsageError(f"{model_path}: another process is training it; wait for it, or give another --model")

@@ -159,8 +159,11 @@ def _remove_if_abandoned(folder):
 # JSON
 
 
-def read_json(source):
-    """What a JSON file, a path, or a text holds. Raises ValueError, with a message of one line, for any that is bad."""
+def read_json(source, **options):
+    """What a JSON file, a path, or a text holds. options: those of json.loads().
+
+    Raises ValueError, with a message of one line, for any that is bad.
+    """
     try:
         if isinstance(source, Path):
             if not source.is_file():
@@ -168,7 +171,7 @@ def read_json(source):
             if source.stat().st_size > MAX_JSON_BYTES:
                 raise ValueError(f"larger than {MAX_JSON_BYTES // 1_000_000} MB")
             source = source.read_text(encoding="utf-8")
-        return json.loads(source)
+        return json.loads(source, **options)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except OSError as error:

@@ -361,16 +361,15 @@ def load(path):
 @lru_cache(maxsize=4)
 def _load(path, *times):
     check(path)
-    where, text = path.with_suffix(".json"), None
+    where = path.with_suffix(".json")
     if path.suffix in runtimes.SUFFIXES:
         network = runtimes.Exported(path)
-        if network.description:
-            where, text = path, network.description
+        where = path if network.description else where
+        description = _parse_description(where, network.description)
     else:
-        _check_pair(path)
+        description = _describe(path, *times)
         network = _load_keras(path)
     _check_probabilities(path, network)
-    description = _parse_description(where, text)
     count = network.output_shape[-1]
     classes = default_classes(count) if description.classes is None else description.classes
     if len(classes) != count:

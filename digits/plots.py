@@ -1,6 +1,7 @@
 """Every figure of the scripts."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +30,14 @@ plt.rcParams["text.parse_math"] = False  # the dollar signs in a name are no mat
 
 def shown(name):
     """A name as a figure can show it: what the font does not have becomes a replacement character."""
-    letters = get_font(findfont(FontProperties())).get_charmap()
+    letters = _letters()
     return "".join(letter if letter == "\n" or ord(letter) in letters else "\ufffd" for letter in name)
+
+
+@lru_cache(maxsize=1)
+def _letters():
+    """The code points that the font has."""
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
 def curves(history):

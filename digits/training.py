@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from digits import checkpoint, model
 from digits.checkpoint import HOW_TO_CONTINUE
-from digits.cli import RunError
+from digits.cli import RunError, flag_value
 from digits.data import handwriting, pipeline
 from digits.data.folders import SHUFFLE_BUFFER
 from digits.data.non_digits import NON_DIGIT, non_digits
@@ -77,6 +77,13 @@ def new_network(settings, classes):
     keras.utils.set_random_seed(settings.seed)
     s = settings
     return model.build(s.network, len(classes), s.dropout, s.precision, s.l2, s.filters, s.kernel_size)
+
+
+def describe(network, settings):
+    """Print the settings of a training and the layers of its network. settings: train.Settings."""
+    values = ", ".join(f"{name} {flag_value(value)}" for name, value in settings.recorded().items())
+    print(f"Settings: {values}", flush=True)
+    network.summary()
 
 
 def epoch_saver(model_path, this_run):

@@ -14,7 +14,7 @@ import numpy as np
 from digits import model
 from digits.cli import Parser, UsageError, progress, run
 from digits.reading import reader
-from digits.reading.image_file import pictures_in
+from digits.reading.image_file import search
 
 
 def label(path):
@@ -38,7 +38,7 @@ def report(title, readings, field):
 def measure(args):
     model.check(args.model)
     digits, numbers, non_digits = (
-        [(path, reader.read(path, args.model)) for path in progress(pictures_in(args.folder / name), f"Reading {name}")]
+        [(path, reader.read(path, args.model)) for path in progress(search(args.folder / name)[0], f"Reading {name}")]
         for name in ("digits", "numbers", "not-digits")
     )
     if not digits + numbers + non_digits:

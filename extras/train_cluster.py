@@ -100,8 +100,7 @@ def fit(settings, splits, cache, resume):
     network, saver = training.new_network(settings, classes), None
     if rank == 0:
         saver = training.epoch_saver(settings.path, this_run)
-        print("Settings: " + ", ".join(f"{name} {value}" for name, value in settings.recorded().items()), flush=True)
-        network.summary()
+        training.describe(network, settings)
     history = training.fit(network, training_set, validation_set, settings, resume, saver, rank > 0, rank, world_size)
     digest = hashlib.sha256(b"".join(array.tobytes() for array in network.get_weights())).hexdigest()
     print(f"Process {rank} of {world_size} ends with the weights {digest[:16]}", flush=True)

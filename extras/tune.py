@@ -200,7 +200,7 @@ def search(study, data, settings):
 
     limits = {"timeout": 60 * settings.minutes, "callbacks": [stop_if_enough]}
     study.optimize(lambda trial: run_trial(trial, *arguments), **limits, show_progress_bar=sys.stderr.isatty())
-    if not counts[False]:
+    if counts[True] and not counts[False]:
         raise UsageError(f"--most-parameters: all {counts[True]:,} networks were larger; allow more")
 
 

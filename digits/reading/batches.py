@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from digits.cli import UsageError, progress
+from digits.cli import UsageError, printable, progress
 from digits.model import describe
 from digits.reading import image_file, reader, worker_pool
 
@@ -31,8 +31,8 @@ def find_pictures(names, exclude=()):
     """
     paths, left_out = [], []
     for name in map(Path, names):
-        inside = [path for path in image_file.pictures_in(name) if path.resolve() not in exclude]
-        others = image_file.others_in(name)
+        inside, others = image_file.search(name)
+        inside = [path for path in inside if path.resolve() not in exclude]
         if len(names) == 1 and not os.path.exists(name):  # one among several is reported in its turn
             raise UsageError(f"{name}: no such file; name another picture, or edit img_path in predict.py")
         if len(names) == 1 and os.path.isdir(name) and not inside:
@@ -50,7 +50,7 @@ def find_pictures(names, exclude=()):
 
 def named(paths):
     """The names of the first three files, and how many more there are."""
-    names = ", ".join(path.name for path in paths[:3])
+    names = ", ".join(printable(path.name) for path in paths[:3])
     return names + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
 
 

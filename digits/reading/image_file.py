@@ -24,21 +24,18 @@ class PictureError(UsageError):
     """The picture cannot be read; the message says why, in one line."""
 
 
-def pictures_in(folder):
-    """The paths of all pictures in a folder and the folders in it, sorted; hidden ones do not count."""
-    return [path for path in _files_in(folder) if path.suffix.lower() in SUFFIXES]
+def search(folder):
+    """Return (paths of the pictures in a folder and the folders in it, paths of other files that may be pictures).
 
-
-def others_in(folder):
-    """The paths of other files in a folder that may hold pictures: of kinds that are not read, or without a suffix."""
-    return [path for path in _files_in(folder) if path.suffix.lower() in NOT_READ or not path.suffix]
-
-
-def _files_in(folder):
-    if not os.path.isdir(folder):
-        return []
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in paths if not any(part[0] == "." for part in path.relative_to(folder).parts))
+    The others are of kinds that are not read, or have no suffix. Both are sorted; hidden files do not count.
+    """
+    pictures, others = [], []
+    for path in sorted(folder.rglob("*")) if os.path.isdir(folder) else ():
+        suffix = path.suffix.lower()
+        kind = pictures if suffix in SUFFIXES else others if suffix in NOT_READ or not suffix else None
+        if kind is not None and path.is_file() and not any(part[0] == "." for part in path.relative_to(folder).parts):
+            kind.append(path)
+    return pictures, others
 
 
 def open_picture(source, box=None, page=0, target=WORKING_PIXELS, limit=MAX_PIXELS):

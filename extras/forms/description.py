@@ -6,11 +6,12 @@ A file may list several forms, the pages of one sheet: [{"form": …}, {"form": 
 """
 
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 from digits.cli import UsageError, in_one_line
-from digits.files import atomic_write
+from digits.files import atomic_write, read_json
 from extras.forms.table import OTHER_COLUMNS, confidence_of
 
 FORM_KEYS, FIELD_KEYS = ("form", "page", "fields"), ("box", "cells", "digits", "required")
@@ -36,15 +37,13 @@ class Form(NamedTuple):
 
 def load(path):
     """Return the Forms that a JSON file describes. Raises UsageError, with the file and the place in it."""
+    if not os.path.exists(path):
+        raise UsageError(f"{path}: no such file; make one with: python -m extras.forms find FORM")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
-        return _forms(content, path.parent)
-    except OSError as error:
-        advice = "; make one with: python -m extras.forms find FORM" if isinstance(error, FileNotFoundError) else ""
-        raise UsageError(f"{path}: {error.strerror.lower()}{advice}") from None
+        return _forms(read_json(path, object_pairs_hook=_without_repeats), path.parent)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: not a JSON file ({in_one_line(error)})") from None
 
 

@@ -30,7 +30,7 @@ class Sheet(NamedTuple):
 
 
 def find_sheets(names, pages_of_sheet, exclude=()):
-    """Return (Sheets, names of files that are no scans) of paths of files and folders; those in folders are sorted.
+    """Return (Sheets, paths of files that are no scans) of paths of files and folders; those in folders are sorted.
 
     A file with several pages has one sheet after the other; so do files of one page that follow each other.
     exclude: resolved paths to leave out of folders. Raises UsageError if there is no scan.
@@ -54,7 +54,7 @@ def find_sheets(names, pages_of_sheet, exclude=()):
         for pages in [list(chain.from_iterable(group))] if single else group:
             chunks = [pages[start : start + pages_of_sheet] for start in range(0, len(pages), pages_of_sheet)]
             sheets += [Sheet(_printable(chunk[0].path), chunk) for chunk in chunks]
-    return sheets, [path.name for path in others]
+    return sheets, others
 
 
 def _printable(path):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from digits import model
 from digits.cli import UsageError, fail, number, option, progress
 from digits.reading import reader, worker_pool
+from digits.reading.batches import named
 from extras.forms import description, pages, sheets
 from extras.forms.find import overview_of
 from extras.forms.table import Row, Table
@@ -72,8 +73,7 @@ def read(settings):
     exclude = {file.resolve() for form in forms for file in (form.picture, overview_of(form.picture, form.page))}
     all_sheets, left_out = pages.find_sheets(settings.files[1:], len(forms), exclude)
     if left_out:
-        names = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
-        print(f"Left out, neither pictures nor PDFs: {names}", file=sys.stderr)
+        print(f"Left out, neither pictures nor PDFs: {named(left_out)}", file=sys.stderr)
     names = [name for form in forms for name in form.fields]
     written = [file.stat().st_mtime_ns for file in (settings.model, *(form.picture for form in forms))]
     about = f"{forms} {settings.min_confidence} {written}"
