@@ -44,7 +44,7 @@ def find_model(settings, data):
 
 
 def evaluate(settings):
-    if settings.data is not None or not model.find_default("handwriting", settings.network).exists():
+    if settings.model or settings.data or not model.find_default("handwriting", settings.network).exists():
         find_model(settings, settings.data)  # before the images are made
     data = sources.make_available(settings.data)
     path = find_model(settings, data)

@@ -70,6 +70,8 @@ def test_errors(trained, folder, capsys, workplace):
     one_line(capsys, evaluate.main(flags("nowhere", trained)), "nowhere/test")
     (workplace / "bad.keras").write_bytes(b"PK")
     one_line(capsys, evaluate.main(flags("small", "bad.keras")), "bad.keras")
+    shutil.copy(trained, "handwriting_cnn.keras")  # would be evaluated where there is no MNIST
+    one_line(capsys, evaluate.main(["--model", "bad.keras"]), "bad.keras")
     one_line(capsys, evaluate.main(flags("mnist", trained)), "MNIST_DIR")
     shutil.rmtree(folder / "test" / "9")
     assert evaluate.main(flags("small", trained)) == 2
