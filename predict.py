@@ -21,7 +21,6 @@ import dataclasses
 import json
 import random
 import sys
-import textwrap
 from pathlib import Path
 
 from digits import model
@@ -145,7 +144,7 @@ def print_csv(pictures, settings):
 
 def print_answers(pictures, settings, true_label):
     """Print a line for each picture, and show or save a figure of the first few."""
-    from digits import plots
+    from digits import plots, reading_plots
 
     shown = f"Picture: {printable(pictures[0].name)}" if len(pictures) == 1 else f"Pictures: {len(pictures):,}"
     print(f"Model: {settings.model}   {shown}")
@@ -161,14 +160,13 @@ def print_answers(pictures, settings, true_label):
         if len(rows) < MAX_ROWS:
             load = reader.preprocess if settings.steps else image_file.open_picture  # the steps show the pixels read
             pixels, factor, *_ = load(picture.source, settings.box, picture.page)
-            lines = [printable(Path(picture.name).name), *answer.replace("  (", "\n(").splitlines()]
-            title = "\n".join(textwrap.fill(line, 38) for line in lines)
-            rows.append(plots.Row(pixels, factor, (settings.box or (0, 0))[:2], reading, title))
+            corner, name = (settings.box or (0, 0))[:2], printable(Path(picture.name).name)
+            rows.append(reading_plots.Row(pixels, factor, corner, reading, name, answer))
     if not rows:
         return status
-    figures = {settings.output / STEPS_FIGURE: plots.steps} if settings.steps else {}
+    figures = {settings.output / STEPS_FIGURE: reading_plots.steps} if settings.steps else {}
     if not plots.has_screen():
-        figures[settings.output / FIGURE] = plots.predictions
+        figures[settings.output / FIGURE] = reading_plots.predictions
     if figures:
         part = "" if alone else f" of the first {len(rows)}" if len(rows) > 1 else " of the first one"
         print(f"Figure{'s' * (len(figures) > 1)}{part}: " + ", ".join(map(str, figures)))
@@ -178,7 +176,7 @@ def print_answers(pictures, settings, true_label):
     for path, draw in figures.items():  # after the answer, which people wait for
         plots.save(draw(rows), path)
     if plots.has_screen():
-        plots.predictions(rows)
+        reading_plots.predictions(rows)
     plots.show()
     return status
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy import ndimage
 
-from digits import plots
+from digits import plots, reading_plots
 from digits.cli import Parser, number, run
 from digits.data import handwriting
 from digits.reading import reader
@@ -204,9 +204,9 @@ def gallery(args):
     for kind, text in GALLERY.items():
         picture = KINDS[kind](text, rng)
         reading = reader.read(picture, args.model)
-        title = f"{kind}: {reading.text or 'not a digit'}"
-        rows.append(plots.Row(reader.preprocess(picture)[0], 1, (0, 0), reading, title))
-    plots.save(plots.steps(rows), Path("docs/difficulties.png"))
+        pixels, answer = reader.preprocess(picture)[0], reading.text or "not a digit"
+        rows.append(reading_plots.Row(pixels, 1, (0, 0), reading, kind, answer))
+    plots.save(reading_plots.steps(rows), Path("docs/difficulties.png"))
     print("docs/difficulties.png")
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import predict
-from digits import files, plots
+from digits import files, reading_plots
 from digits.data.handwriting import random_trajectory
 from digits.reading import answers, reader
 from extras import difficult, drawing
@@ -70,7 +70,7 @@ def last_line(capsys, *argv):
 
 
 def test_json(with_model, predicted, monkeypatch):
-    monkeypatch.setattr(plots, "predictions", None)  # would be called for a figure
+    monkeypatch.setattr(reading_plots, "predictions", None)  # would be called for a figure
     five, blank = predicted("samples/5.png", "blank.png")
     keys = "path prediction confidence probabilities is_digit digit_score number text digits refused"
     assert " ".join(five) == " ".join(blank) == keys
@@ -243,7 +243,7 @@ def test_the_answer_does_not_wait_for_the_figures(with_model, capsys, monkeypatc
     def draw(rows):
         raise files.WriteError(Path("prediction.png"), OSError(28, "No space left on device"))
 
-    monkeypatch.setattr(plots, "predictions", draw)
+    monkeypatch.setattr(reading_plots, "predictions", draw)
     assert predict.main(["samples/5.png"]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[-1].startswith("Prediction: 5") and "prediction.png: cannot be written" in err
@@ -334,11 +334,11 @@ def test_wrong_pictures_are_known_before_tensorflow_is_imported(with_model):
 
 def test_the_figure_shows_what_was_read(with_model, monkeypatch):
     figures = []
-    draw = plots.predictions
-    monkeypatch.setattr(plots, "predictions", lambda rows: figures.append(draw(rows)) or figures[0])
+    draw = reading_plots.predictions
+    monkeypatch.setattr(reading_plots, "predictions", lambda rows: figures.append(draw(rows)) or figures[0])
     assert predict.main(["samples/5.png"]) == 0
     left, middle, right = figures[0].axes
     assert left.images[0].get_array().shape == (320, 240, 3)
-    assert middle.images[0].get_array().shape == (28, 28)
+    assert middle.images[0].get_array().shape == (32, 32)  # with a margin
     heights = [bar.get_height() for bar in right.patches]
     assert len(heights) == 10 and int(np.argmax(heights)) == 5 and sum(heights) == pytest.approx(100, abs=0.01)

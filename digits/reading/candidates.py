@@ -43,7 +43,11 @@ def find_candidates(picture, field=FormField()):
 
     field: see segmentation.preprocess().
     """
-    steps = preprocess(picture, field)
+    return candidates_in(preprocess(picture, field))
+
+
+def candidates_in(steps):
+    """Return the Candidates in segmentation.Steps, and give the parts of pieces that were split their own labels."""
     candidates_of = _cell_candidates if steps.rows else _line_candidates
     digits = [candidate for number, line in enumerate(steps.lines) for candidate in candidates_of(steps, line, number)]
     beside = [mark for mark in steps.marks if mark.pieces[0] not in steps.lines[mark.line]]
