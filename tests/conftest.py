@@ -23,7 +23,7 @@ import train
 from digits.data import mnist
 from digits.data.folders import write_png_folder
 from digits.data.handwriting import held_out_digits
-from extras import export, fetch
+from extras import drawing, export, fetch
 
 PROJECT = Path(__file__).parents[1]
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes, devices and signals are those of POSIX")
@@ -184,9 +184,17 @@ def exported(shipped, small_folder, tmp_path_factory):
     return path_of
 
 
+def video_of(picture, path):
+    """Write a picture, uint8 H×W grey levels, as a video in which it stands still (YUV4MPEG2)."""
+    height, width = picture.shape
+    colours = bytes([128]) * (height * width // 2)
+    header = f"YUV4MPEG2 W{width} H{height} F10:1 Ip A1:1 C420mpeg2\n".encode()
+    path.write_bytes(header + 3 * (b"FRAME\n" + picture.tobytes() + colours))
+
+
 @pytest.fixture(scope="session")
-def chromium():
-    """A headless browser; skipped where there is none."""
+def chromium(tmp_path_factory):
+    """A headless browser, whose camera sees a drawn 407; skipped where there is none."""
     webdriver = pytest.importorskip("selenium.webdriver")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
@@ -194,7 +202,11 @@ def chromium():
         pytest.skip("no Chromium with its chromedriver here")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+    video = tmp_path_factory.mktemp("video") / "407.y4m"
+    ink = drawing.write("407", np.random.default_rng(2), 480, 640, 120, 10, gap=0.5, corner=(180, 130))
+    video_of((240 - 200 * ink).astype(np.uint8), video)
+    camera = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={video}")
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", *camera):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options, webdriver.ChromeService(driver))

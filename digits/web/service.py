@@ -36,8 +36,9 @@ MAX_BYTES = 10_000_000  # of a request's body
 RECEIVE_SECONDS = 10  # in which the body must have arrived
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 HEADERS = {  # of every answer; the policy allows no script and style but the page's own
-    "content-security-policy": "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
-    "connect-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; "
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
@@ -57,8 +58,10 @@ ERRORS = {  # type of exception -> status and reason; None: its own message
 class Digit(BaseModel):
     digit: str
     confidence: float  # 0-1
+    probabilities: dict[str, float]
     digit_score: float  # 0-1, how surely this is a digit at all
     box: tuple[int, int, int, int]  # x, y, width, height in pixels of the picture
+    image: str | None = None  # the 28×28 grey levels, a byte each, row by row, in base64
 
 
 class Answer(BaseModel):
@@ -75,7 +78,7 @@ class Answer(BaseModel):
     refused: list[Digit]
     pages: int | None = None  # of a TIFF with several, of which one was read
     review: bool | None = None  # with the number of digits: whether no reading has as many
-    image: str | None = None  # the 28×28 grey levels of the main digit, a byte each, row by row, in base64
+    image: str | None = None  # of the main digit, as in Digit
 
 
 class Refusal(BaseModel):
@@ -136,8 +139,10 @@ def make_app(model_path, hosts=(), origins=(), max_in_flight=64, on_quit=None):
         if digits:
             answer["review"] = answers.needs_review(reading, digits=digits)
         if image:
-            pixels = b"" if reading.image is None else reading.image.tobytes()
-            answer["image"] = base64.b64encode(pixels).decode()
+            answer["image"] = in_base64(reading.image)
+            for name in ("digits", "refused"):
+                for mark, about in zip(getattr(reading, name), answer[name], strict=True):
+                    about["image"] = in_base64(mark.image)
         return JSONResponse(answer)
 
     @app.post("/quit", include_in_schema=False)
@@ -159,12 +164,25 @@ def make_app(model_path, hosts=(), origins=(), max_in_flight=64, on_quit=None):
 
 def load_page(classes):
     """Return (the page for these class names, the HEADERS with its hashes)."""
-    # Style and script go into the page: all browsers check the hash of an inline text, but not that of another file.
-    page, style, script = [Path(__file__).with_name(f"page.{end}").read_text("utf-8") for end in ("html", "css", "js")]
+    # Styles and scripts go into the page: all browsers check the hash of an inline text, but not that of another file.
+    parts = {"style": [], "script": []}
+
+    def inline(link):
+        kind = "style" if link["name"].endswith(".css") else "script"
+        text = Path(__file__).with_name(link["name"]).read_text("utf-8")
+        parts[kind].append(f"'sha256-{sha256(text)}'")
+        return f"<{kind}>{text}</{kind}>"
+
+    page = Path(__file__).with_name("page.html").read_text("utf-8")
+    page = re.sub(r'<link rel="stylesheet" href="(?P<name>[^"]+)">', inline, page)
+    page = re.sub(r'<script src="(?P<name>[^"]+)"></script>', inline, page)
     page = page.replace('data-classes=""', f'data-classes="{html.escape(json.dumps(classes))}"')
-    page = page.replace('<link rel="stylesheet" href="page.css">', f"<style>{style}</style>")
-    page = page.replace('<script src="page.js"></script>', f"<script>{script}</script>")
-    return page, {name: value.format(style=sha256(style), script=sha256(script)) for name, value in HEADERS.items()}
+    sources = {"styles": " ".join(parts["style"]), "scripts": " ".join(parts["script"])}
+    return page, {name: value.format(**sources) for name, value in HEADERS.items()}
+
+
+def in_base64(image):
+    return "" if image is None else base64.b64encode(image.tobytes()).decode()
 
 
 def sha256(text):
