@@ -18,8 +18,9 @@ MAX_TILES = 16  # images in a panel, of a number with more digits the first
 MAX_LETTERS = 50  # of a file's name in a title
 TITLE_WIDTH = 90  # letters in a line of a title
 COLOURS = ["#0072b2", "#e69f00", "#cc79a7"]  # all eyes tell them apart (M. Okabe, K. Ito, 2008)
-READ, OTHER = COLOURS[1], "0.6"  # what was read, and what was not
+READ, OTHER = "#d55e00", "0.6"  # what was read, and what was not
 TILE, CAPTION = 32, 10  # pixels of an image of the network with its margin, and above it for what was read
+MAX_CAPTION = 8  # letters of a class name in it
 GROUND = 237  # grey level beside what is shown
 PANEL = 170  # width of a panel in points, about
 
@@ -38,13 +39,13 @@ class Row(NamedTuple):
 def predictions(rows):
     """A line for each Row: the picture with a box around each mark if there are several, what the network saw of each
     digit, and how sure it is."""
-    figure = plt.figure(figsize=(9, 3.5 * len(rows)), layout="constrained")
-    for part, row in zip(_parts(figure, [1] * len(rows)), rows, strict=True):
+    heights = [3.2 + _height_of_title(row) for row in rows]
+    figure = plt.figure(figsize=(9, sum(heights)), layout="constrained")
+    for part, row in zip(_parts(figure, heights), rows, strict=True):
         left, middle, right = part.subplots(1, 3)
-        _show_title(part, row)
+        part.suptitle(_title(row), x=0.01, ha="left", fontsize=10)
         _show(left, row.pixels, 0.9)
-        if len(row.reading.digits) + len(row.reading.refused) > 1:
-            _show_boxes(left, row)
+        _show_boxes(left, row)
         _show_seen(middle, row.reading, 0.9)
         right.set_box_aspect(0.9)
         (_show_confidences if len(row.reading.digits) > 1 else _show_probabilities)(right, row.reading)
@@ -54,18 +55,18 @@ def predictions(rows):
 def steps(rows):
     """A line for each Row: each step from the picture to what the network saw."""
     aspects = [float(np.clip(row.pixels.shape[0] / row.pixels.shape[1], 0.4, 1.0)) for row in rows]
-    heights = [2.5 * aspect + 0.8 for aspect in aspects]
+    heights = [2.5 * aspect + 0.4 + _height_of_title(row) for aspect, row in zip(aspects, rows, strict=True)]
     figure = plt.figure(figsize=(13, sum(heights)), layout="constrained")
     for part, row, aspect in zip(_parts(figure, heights), rows, aspects, strict=True):
         axes = part.subplots(1, 5)
-        _show_title(part, row)
+        part.suptitle(_title(row), x=0.01, ha="left", fontsize=10)
         found = segmentation.preprocess(row.pixels)
         candidates_in(found)  # which cuts the pieces apart where digits may touch
         strokes = np.where(found.strokes, 2, found.printed)
         colours = ListedColormap(["white", OTHER, *COLOURS])
         _show(axes[0], row.pixels, aspect, "picture")
         _show(axes[1], found.foreground, aspect, "contrast with the paper", cmap="gray_r", vmin=0, vmax=1)
-        lines = ListedColormap(["white", READ, "black"])
+        lines = ListedColormap(["white", COLOURS[1], "black"])
         _show(axes[2], strokes, aspect, "strokes; printed lines in orange", cmap=lines, vmin=0, vmax=2)
         digits = _digits(found, row)
         _show(axes[3], digits, aspect, "digits in colour, the rest grey", cmap=colours, vmin=0, vmax=4)
@@ -80,10 +81,14 @@ def _parts(figure, heights):
     return figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
 
 
-def _show_title(part, row):
+def _title(row):
     answer = textwrap.fill(row.answer, TITLE_WIDTH)
-    title = f"{shown(row.name, MAX_LETTERS)}\n{shown(answer, len(answer))}"
-    part.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return f"{shown(row.name, MAX_LETTERS)}\n{shown(answer, len(answer))}"
+
+
+def _height_of_title(row):
+    """In inches."""
+    return 0.1 + 0.18 * len(_title(row).splitlines())
 
 
 def _show(axis, image, aspect, title="", **colours):
@@ -101,12 +106,17 @@ def _in_pixels(box, row):
 
 
 def _show_boxes(axis, row):
-    for mark in row.reading.digits + row.reading.refused:
-        x, y, width, height = _in_pixels(mark.box, row)
-        read = any(mark is digit for digit in row.reading.digits)
+    """Show where each digit of a number is, and each mark that was refused."""
+    digits, refused = row.reading.digits, list(row.reading.refused)
+    if not digits and row.reading.box:
+        refused.append(row.reading)
+    for mark in (digits if len(digits + refused) > 1 else []) + refused:
+        read = any(mark is digit for digit in digits)
+        label = "?" if not read else mark.digit if len(mark.digit) <= LONG_NAME else ""
         colour, style = (READ, "-") if read else (OTHER, ":")
+        x, y, width, height = _in_pixels(mark.box, row)
         axis.add_patch(Rectangle((x, y), width, height, fill=False, color=colour, linestyle=style))
-        axis.text(x, y, shown(mark.digit) if read else "?", color=colour, va="bottom", fontsize=9)
+        axis.text(x, y, shown(label), color=colour, va="bottom", fontsize=9)
 
 
 def _digits(found, row):
@@ -136,8 +146,9 @@ def _show_seen(axis, reading, aspect):
         left, top = index % columns * TILE + 2, index // columns * (TILE + above) + above + 2
         panel[top : top + 28, left : left + 28] = tile.image[..., 0]
         if above:
-            caption = f"{shown(tile.digit)} {100 * tile.confidence:.0f}%"
-            axis.text(left + 14, top - 1, caption, ha="center", va="bottom", fontsize=min(8, points / 4))
+            caption = f"{shown(tile.digit, MAX_CAPTION)} {100 * tile.confidence:.0f}%"
+            size = min(8, points / 4, 1.5 * points / len(caption))
+            axis.text(left + 14, top - 1, caption, ha="center", va="bottom", fontsize=size)
     axis.images[0].set_data(panel)
     if not tiles:
         axis.text(0.5, 0.5, "no ink found", ha="center", va="center", transform=axis.transAxes)
@@ -169,9 +180,14 @@ def _show_confidences(axis, reading):
 
 
 def _show_bars(axis, names, shares, colours, title):
-    names = list(map(shown, names))
-    axis.bar(range(len(names)), [100 * share for share in shares], color=colours)
-    axis.set_xticks(range(len(names)), names, fontsize=10 if len(names) <= MAX_BARS else 6)
-    axis.tick_params(axis="x", rotation=90 if max(map(len, names)) > LONG_NAME else 0)
-    axis.set_ylim(0, 100)
+    names, values = list(map(shown, names)), [100 * share for share in shares]
     axis.set_title(title, fontsize=9)
+    if max(map(len, names)) <= LONG_NAME:
+        axis.bar(range(len(names)), values, color=colours)
+        axis.set_xticks(range(len(names)), names, fontsize=10 if len(names) <= MAX_BARS else 6)
+        axis.set_ylim(0, 100)
+        return
+    axis.barh(range(len(names)), values, color=colours, alpha=0.6)
+    axis.set(xlim=(0, 100), ylim=(len(names) - 0.5, -0.5), yticks=[])
+    for place, name in enumerate(names):
+        axis.text(2, place, name, va="center", fontsize=8 if len(names) <= MAX_BARS else 5)

@@ -48,10 +48,12 @@ def test_a_picture_is_read_as_predict_reads_it(service_port, capsys, monkeypatch
     assert (status, headers.get_content_type()) == (200, "application/json")
     assert answer["probabilities"] == pytest.approx(expected.pop("probabilities"), abs=1e-6)
     assert answer["prediction"] == expected["prediction"] == "5"
-    keys = "prediction confidence probabilities is_digit digit_score number text digits refused"
+    keys = "prediction confidence probabilities is_digit digit_score box number text digits refused"
     assert " ".join(answer) == keys
-    seen = base64.b64decode(ask(service_port, path="/predict?image=true", body=FIVE)[2]["image"])
+    shown = ask(service_port, path="/predict?image=true", body=FIVE)[2]
+    seen = base64.b64decode(shown["image"])
     assert len(seen) == 28 * 28 and max(seen) == 255
+    assert shown["digits"][0]["image"] == shown["image"]
 
 
 def test_blank_paper_and_non_digits(service_port, workplace):

@@ -72,14 +72,18 @@ def last_line(capsys, *argv):
 def test_json(with_model, predicted, monkeypatch):
     monkeypatch.setattr(reading_plots, "predictions", None)  # would be called for a figure
     five, blank = predicted("samples/5.png", "blank.png")
-    keys = "path prediction confidence probabilities is_digit digit_score number text digits refused"
+    keys = "path prediction confidence probabilities is_digit digit_score box number text digits refused"
     assert " ".join(five) == " ".join(blank) == keys
     assert (five["path"], five["prediction"]) == ("samples/5.png", "5")
     assert 0.5 < five["confidence"] == five["probabilities"]["5"] <= 1
     assert sum(five["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert (five["is_digit"], five["number"]) == (True, "5") and 0.5 < five["digit_score"] <= 1
     (digit,) = five["digits"]
-    assert (digit["digit"], digit["confidence"]) == ("5", five["confidence"])
+    assert [digit[key] for key in ("digit", "confidence", "probabilities")] == [
+        "5",
+        five["confidence"],
+        five["probabilities"],
+    ]
     x, y, width, height = digit["box"]
     assert 0 <= x < x + width <= 240 and 0 <= y < y + height <= 320
     assert (blank["prediction"], blank["confidence"], blank["digit_score"]) == (None, 0, 0)

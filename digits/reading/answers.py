@@ -35,7 +35,7 @@ def needs_review(reading, min_confidence=0.0, digits=None):
 
 def as_json(reading):
     """A dict that json can write."""
-    keys = ("prediction", "confidence", "probabilities", "is_digit", "digit_score", "number", "text")
+    keys = ("prediction", "confidence", "probabilities", "is_digit", "digit_score", "box", "number", "text")
     of_digit = ("digit", "confidence", "probabilities", "digit_score", "box")
     marks = {
         name: [{key: getattr(mark, key) for key in of_digit} for mark in getattr(reading, name)]

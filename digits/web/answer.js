@@ -28,7 +28,7 @@ function showReading(reading, source) {
   const marks = digits.length || !found ? digits : [{...reading, digit: reading.prediction}];
   const least = marks.reduce((best, mark, index) => mark.confidence < marks[best].confidence ? index : best, 0);
   showWords(reading, found, digits);
-  showMarks(marks, least, source, reading?.refused ?? []);
+  showMarks(marks, least, source ? (selected) => boxesOf(reading, source, selected) : () => []);
 }
 
 function showWords(reading, found, digits) {
@@ -45,24 +45,29 @@ function showWords(reading, found, digits) {
   } else showAnswer(reading.prediction, `${percent(reading.confidence)} sure${others}`, false);
 }
 
-// Show the digits that were read, one of them selected, and the marks that were refused.
-function showMarks(marks, selected, source, refused) {
+// Show the digits that were read, one of them selected. boxesFor: a function from its index to the boxes on the sheet.
+function showMarks(marks, selected, boxesFor) {
   const select = (index) => {
-    showMarks(marks, index, source, refused);
+    showMarks(marks, index, boxesFor);
     $("seen").children[index].focus();
   };
   $("seen").replaceChildren(...marks.map((mark, index) => makeTile(mark, index, marks.length, index === selected, select)));
   showBars(marks[selected], selected, marks.length);
-  boxes = source ? boxesOf(marks, selected, source, refused) : [];
+  boxes = boxesFor(selected);
   drawOverlay();
 }
 
-function boxesOf(marks, selected, {x, y, scale}, refused) {
+// Around what was read and what was refused; source: see showReading.
+function boxesOf(reading, {x, y, scale}, selected = null) {
   const onSheet = ({box}) => [x + box[0] * scale - 4, y + box[1] * scale - 4, box[2] * scale + 8, box[3] * scale + 8];
-  const read = marks.filter((mark) => mark.box).map((mark, index) => (
-    {label: mark.digit, share: `${Math.round(100 * mark.confidence)}%`, place: onSheet(mark), colour: BLUE, selected: marks.length > 1 && index === selected}
-  ));
-  return [...read, ...refused.map((mark) => ({label: "?", share: "", place: onSheet(mark), colour: GREY, selected: false}))];
+  const {digits, refused} = reading, several = digits.length > 1;
+  const others = digits.length || !reading.box ? refused : [...refused, reading];
+  return [
+    ...digits.map((digit, index) => (
+      {label: digit.digit, share: `${Math.round(100 * digit.confidence)}%`, place: onSheet(digit), colour: BLUE, selected: several && index === selected}
+    )),
+    ...others.map((mark) => ({label: "?", share: "", place: onSheet(mark), colour: GREY, selected: false})),
+  ];
 }
 
 function makeTile(mark, index, count, selected, select) {
@@ -95,7 +100,7 @@ function showBars(mark, index, count) {
   const shares = classes.map((name) => [name, mark?.probabilities[name] ?? 0]);
   if (shares.length > MAX_BARS) shares.sort((a, b) => b[1] - a[1]).splice(MAX_BARS);
   const part = classes.length > MAX_BARS ? `, the ${MAX_BARS} likeliest of ${classes.length}` : "";
-  $("bars-title").textContent = (count > 1 ? `Probabilities of the ${mark.digit}, ${index + 1} of ${count}` : "Probabilities") + part;
+  $("bars-title").textContent = (count > 1 ? `Probabilities of the ${mark.digit} (${index + 1} of ${count})` : "Probabilities") + part;
   $("bars").replaceChildren(...shares.map(([name, share]) => makeBar(name, share, mark)));
 }
 

@@ -78,7 +78,7 @@ async function watch(stream) {
         steady = reading.text;
         steady ? showReading(reading) : showAnswer("No digit seen");
       }
-      boxes = boxesOf(reading.digits, null, onSheet, reading.refused);
+      boxes = boxesOf(reading, onSheet);
       drawOverlay();
     } else if (answer?.status !== 503 && !(await serverAnswers())) {
       reportServerGone();

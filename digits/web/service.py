@@ -72,6 +72,7 @@ class Answer(BaseModel):
     probabilities: dict[str, float]
     is_digit: bool
     digit_score: float
+    box: tuple[int, int, int, int] | None  # of the main digit
     number: str
     text: str
     digits: list[Digit]
