@@ -29,7 +29,8 @@ async function startCamera() {
   camera = stream;
   stream.getVideoTracks()[0].onended = () => stopCamera("The camera was switched off.");
   abandonRequest();
-  showCamera(video.videoHeight / video.videoWidth);
+  video.onresize = () => { if (camera) showCamera(video.videoHeight / video.videoWidth); };  // the phone was turned
+  video.onresize();
   showReading(null);
   showAnswer("Show a number to the camera");
   watch(stream);
