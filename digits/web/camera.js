@@ -58,18 +58,18 @@ function showCamera(aspect) {
   enableControls();
 }
 
-const frame = () => pictureOf($("video"), FRAME_WIDTH, Math.round(FRAME_WIDTH * $("video").videoHeight / $("video").videoWidth), "image/jpeg");
+const frame = () => scaled($("video"), FRAME_WIDTH, Math.round(FRAME_WIDTH * $("video").videoHeight / $("video").videoWidth));
 
 // Read frames until the camera is off; a number counts once it was the same in several.
 async function watch(stream) {
   const onSheet = {x: 0, y: 0, scale: overlay.canvas.width / FRAME_WIDTH};
   let recent = [], steady = "";
   while (camera === stream) {
-    if (request || serverGone) {
+    if (request || unavailable) {
       await new Promise((resolve) => setTimeout(resolve, FRAME_PAUSE));
       continue;
     }
-    const answer = await ask(frame());
+    const answer = await ask({bitmap: frame()}, "image/jpeg");
     if (camera !== stream) break;
     if (answer?.status === 200) {
       const reading = answer.content;
@@ -81,8 +81,7 @@ async function watch(stream) {
       }
       boxes = boxesOf(reading, onSheet);
       drawOverlay();
-    } else if (answer?.status !== 503 && !(await serverAnswers())) {
-      reportServerGone();
+    } else {
       recent = [];
       steady = "";
     }
@@ -93,7 +92,7 @@ async function watch(stream) {
 
 // Put the frame of this moment on the sheet, as a picture that is opened.
 function takePhoto() {
-  openPicture(new Blob([frame()], {type: "image/jpeg"}));
+  frame().toBlob(openPicture);
 }
 
 document.addEventListener("visibilitychange", () => {

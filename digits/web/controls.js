@@ -1,8 +1,6 @@
 "use strict";
 // Buttons, keys, files that are dropped or pasted; the start of the page.
 
-const local = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);  // elsewhere the server refuses to be ended
-
 function enableControls() {
   $("undo").disabled = Boolean(camera) || !past.length;
   $("redo").disabled = Boolean(camera) || !future.length;
@@ -15,7 +13,6 @@ function takeFile(input) {
 }
 
 const predictNow = () => camera ? takePhoto() : predict();
-const askToQuit = () => { if (local && !programEnded) $("quit-dialog").showModal(); };
 
 $("undo").onclick = undo;
 $("redo").onclick = redo;
@@ -23,11 +20,6 @@ $("clear").onclick = clearSheet;
 $("predict").onclick = predictNow;
 $("camera").onclick = () => camera ? stopCamera() : startCamera();
 $("file").onchange = $("photo").onchange = (event) => takeFile(event.target);
-$("quit-no").onclick = () => $("quit-dialog").close();
-$("quit-yes").onclick = () => {
-  $("quit-dialog").close();
-  quit();
-};
 addEventListener("keydown", (event) => {
   if (event.altKey || $("quit-dialog").open) return;
   const key = event.key.toLowerCase();
@@ -36,7 +28,7 @@ addEventListener("keydown", (event) => {
     if (action) event.preventDefault();
     return action?.();
   }
-  if (!event.repeat) ({p: predictNow, c: clearSheet, u: undo, r: redo, q: askToQuit})[key]?.();
+  if (!event.repeat) ({p: predictNow, c: clearSheet, u: undo, r: redo})[key]?.();
 });
 addEventListener("paste", (event) => {
   const file = [...event.clipboardData.files].find((item) => item.type.startsWith("image/"));
@@ -54,9 +46,7 @@ addEventListener("drop", (event) => {
 });
 addEventListener("resize", drawOverlay);
 
-$("quit-hint").hidden = !local;
 if (!digitsOnly) $("title").textContent = document.title = "Draw, and see what is read";
 const longest = Math.max(...classes.map((name) => name.length));
 $("bars").style.setProperty("--name", `${Math.max(1.2, 0.62 * longest)}em`);
-setInterval(checkServer, HEALTH_INTERVAL);
 sheetChanged();

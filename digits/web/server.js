@@ -1,37 +1,26 @@
 "use strict";
-// What reads the sheet: the server, one request at a time.
+// The server reads the sheet: requests to it, whether it is there, and the end of its program.
 
-const SEND_DELAY = 50;  // ms after a change until the drawing is sent
 const HEALTH_INTERVAL = 1000;  // ms between checks of the server
 const ANSWER_TIMEOUT = 30_000;  // ms until a request is given up
-const BUSY_WAIT = 500;  // ms until a busy server is asked again
-const SENT_WIDTH = 400;  // pixels, width of the drawing that is sent
 const MAX_BYTES = 10_000_000;
-let request = null, timer = null, serverGone = false, programEnded = false;
+const GONE = "The server is gone. Start it again with python draw.py: this page goes on by itself.";
+const ENDED = "The program has ended. This tab can be closed.";
+const local = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);  // elsewhere the server refuses to be ended
 
-const predictSoon = (wait = SEND_DELAY) => { timer ??= setTimeout(predict, wait); };
-const abandonRequest = () => request?.abort();  // its answer would be about what was there before
-
-// The canvas, scaled to a width, as the bytes of a picture.
-function pictureOf(source, width, height, type) {
-  const small = document.createElement("canvas");
-  [small.width, small.height] = [width, height];
-  const context = small.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.drawImage(source, 0, 0, width, height);
-  const data = small.toDataURL(type, 0.92).split(",")[1];  // toBlob() may wait a second for the browser to be idle
-  return Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-}
-
-// What is in a picture: {status, content}, or null if no answer came.
-async function ask(body) {
+// What is in a picture {bytes, or bitmap as a canvas}: {status, content}; null if there is no answer any more.
+async function ask({bytes, bitmap}, type = "image/png") {
+  const body = bytes ?? encoded(bitmap, type), headers = {"Content-Type": "application/octet-stream"};
+  if (body.byteLength > MAX_BYTES) return {status: 413, content: {error: "a picture may have at most 10 MB"}};
   const mine = request = new AbortController();
   const timeout = setTimeout(() => mine.abort(), ANSWER_TIMEOUT);
   try {
-    const headers = {"Content-Type": "application/octet-stream"};
     const answer = await fetch("predict?image=true", {method: "POST", body, headers, signal: mine.signal});
     return {status: answer.status, content: await answer.json()};
   } catch {
+    if (mine.signal.reason === "abandoned") return null;
+    if (await serverAnswers()) return {status: 0, content: {error: "the answer did not come"}};
+    reportServerGone();
     return null;
   } finally {
     clearTimeout(timeout);
@@ -39,37 +28,9 @@ async function ask(body) {
   }
 }
 
-async function predict() {
-  clearTimeout(timer);
-  timer = null;
-  if (serverGone) return reportServerGone();
-  if (programEnded || request || camera || isEmpty()) return;
-  const sent = version, source = picture ?? {x: 0, y: 0, scale: paper.width / SENT_WIDTH};
-  if (picture) {
-    const reason = unreadable(picture);
-    if (reason) return showError(reason);
-  }
-  const answer = await ask(picture?.bytes ?? pictureOf(paper, SENT_WIDTH, SENT_WIDTH * paper.height / paper.width));
-  if (sent === version && !camera) {
-    if (!answer) (await serverAnswers()) ? showError("the answer did not come") : reportServerGone();
-    else if (answer.status === 200) showReading(answer.content, visible(answer.content, source));
-    else showError(answer.content.error);
-  }
-  if (camera) return;
-  if (answer?.status === 503) predictSoon(BUSY_WAIT);
-  else if (sent !== version) predictSoon(0);
-}
-
-function unreadable({bytes}) {
-  if (!bytes) return "the file cannot be read";
-  if (!bytes.byteLength) return "the file is empty";
-  return bytes.byteLength > MAX_BYTES ? "a picture may have at most 10 MB" : "";
-}
-
-// Where boxes are drawn: over any picture that is shown, and over a drawing of several digits.
-function visible({digits, refused}, source) {
-  const shown = source === picture ? picture.bitmap : digits.length + refused.length > 1;
-  return shown ? source : null;
+function encoded(canvas, type) {
+  const data = canvas.toDataURL(type, 0.92).split(",")[1];  // toBlob() may wait a second for the browser to be idle
+  return Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
 }
 
 async function serverAnswers() {
@@ -77,34 +38,42 @@ async function serverAnswers() {
 }
 
 async function checkServer() {
-  if (programEnded || document.hidden) return;
+  if (unavailable === ENDED || document.hidden) return;
   const reachable = await serverAnswers();
-  if (reachable !== serverGone) return;  // as before
-  if (!reachable) return reportServerGone();
-  serverGone = false;
-  $("notice").textContent = "";
+  if (!reachable && !unavailable) return reportServerGone();
+  if (!reachable || unavailable !== GONE) return;
+  $("notice").textContent = unavailable = "";
   if (camera) return;
   isEmpty() ? showReading(null) : predict();
 }
 
 function reportServerGone() {
-  if (programEnded) return;
-  showReading(null);
-  if (!isEmpty() || camera) showAnswer("No answer");
-  if (serverGone) return;
-  serverGone = true;
-  $("notice").textContent = "The server is gone. Start it again with python draw.py: this page goes on by itself.";
+  if (unavailable) return;
+  unavailable = GONE;
+  showUnavailable();
+}
+
+function askToQuit() {
+  if (local && unavailable !== ENDED && !$("quit-dialog").open) $("quit-dialog").showModal();
 }
 
 async function quit() {
+  $("quit-dialog").close();
   stopCamera();
   try {
     const answer = await fetch("quit", {method: "POST"});
     if (!answer.ok) return void ($("notice").textContent = (await answer.json()).error);
-    programEnded = true;
     $("notice").className = "calm";
-    $("notice").textContent = "The program has ended. This tab can be closed.";
+    $("notice").textContent = unavailable = ENDED;
   } catch {
     reportServerGone();
   }
 }
+
+$("quit-hint").hidden = !local;
+$("quit-no").onclick = () => $("quit-dialog").close();
+$("quit-yes").onclick = quit;
+addEventListener("keydown", (event) => {
+  if (event.key.toLowerCase() === "q" && !event.repeat && !event.altKey && !event.ctrlKey && !event.metaKey) askToQuit();
+});
+setInterval(checkServer, HEALTH_INTERVAL);

@@ -34,7 +34,7 @@ function redraw() {
 
 function sheetChanged() {
   version += 1;
-  if (!serverGone && !programEnded) $("notice").textContent = "";
+  $("notice").textContent = unavailable;
   redraw();
   enableControls();
   if (isEmpty()) showReading(null);
