@@ -4,10 +4,11 @@
     python -m extras.export --to litert --int8     # mnist_cnn_int8.tflite: just over a quarter of the size
     python -m extras.export --to onnx              # mnist_cnn.onnx: browsers, and most other programs
     python -m extras.export --to saved_model       # mnist_cnn_saved_model/1/: TensorFlow Serving
+    python -m extras.export --to html              # mnist_cnn.html: a page that draws and reads without any server
 
 An export takes raw pixels as the model does, float32 n×28×28×3, 0-255, and contains the class names and the threshold
 of the digit score. It is kept only if it gives the same answers as the model on 1,000 images (with --int8, on 990).
-Use it as predict.py --model mnist_cnn.tflite, and so with evaluate.py and draw.py.
+Use it as predict.py --model mnist_cnn.tflite, and so with evaluate.py and draw.py; the HTML file in any browser.
 """
 
 import dataclasses
@@ -28,13 +29,14 @@ from digits import model, runtimes
 from digits.cli import Parser, RunError, UsageError, hold_native_log, in_one_line, option, run
 from digits.data import sources
 from digits.files import check_writable, keep_previous, temporary_folder
+from extras import html
 
 IMAGES = 1000  # on which the export and the model are compared
 CALIBRATION_IMAGES = 500  # training images from which int8 learns the ranges of its numbers
 MAX_DIFFERENCE = 1e-3  # of a probability, without int8
 MIN_AGREEMENT = 0.99  # share of the images with the same answer, with int8
-SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "saved_model": "_saved_model"}  # of the model's name
-PACKAGES = {"litert": ["ai-edge-litert"], "onnx": ["onnx", "tf2onnx", "onnxruntime"], "saved_model": []}
+SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "saved_model": "_saved_model", "html": ".html"}  # of the model's name
+PACKAGES = {"litert": ["ai-edge-litert"], "onnx": ["onnx", "tf2onnx", "onnxruntime"], "saved_model": [], "html": []}
 
 
 @dataclasses.dataclass
@@ -82,7 +84,9 @@ def load_pixels(images, count, network):
 
 
 def convert(network, target, to, description, calibration=None):
-    """Write a Keras model with a description, a str, inside. calibration: float32 pixels, for int8."""
+    """Write a Keras model with a description, JSON, inside. calibration: float32 pixels, for int8."""
+    if to == "html":
+        return html.write(network, target, json.loads(description))
     import tensorflow as tf
 
     options = {}
@@ -128,6 +132,17 @@ def compare(expected, exported, pixels, int8):
     return f"The {result}; {1000 * seconds:.2f} ms per image"
 
 
+def check(path, settings, expected, pixels):
+    """Compare an export with the model; return how they agree. Raises RunError if they do not."""
+    if settings.to != "html":
+        return compare(expected, open_export(path), pixels, settings.int8)
+    with html.open_page(path) as run:
+        if run is None:
+            return "Not checked: for that, install Chromium with its chromedriver, and pip install selenium"
+        images = html.compare(run, expected, pixels[..., 0])
+        return f"{images}\n{html.compare_drawings(run, settings.model)}"
+
+
 def export(settings):
     model.check(settings.model)
     for package in PACKAGES[settings.to]:
@@ -150,10 +165,12 @@ def export(settings):
         temporary = folder / target.name
         try:
             convert(network, temporary, settings.to, about, calibration)
-            exported = open_export(temporary)
+            result = check(temporary, settings, expected, pixels)
+        except RunError:
+            raise
         except Exception as error:  # the converters and runtimes raise nearly any type
             raise RunError(f"this network cannot be written as {settings.to}: {in_one_line(error)}") from error
-        print(compare(expected, exported, pixels, settings.int8))
+        print(result)
         target.parent.mkdir(exist_ok=True)
         keep_previous(target)
         temporary.replace(target)

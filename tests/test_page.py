@@ -33,7 +33,7 @@ class Page:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 1000}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": width < 1000})
-        browser.get(f"http://127.0.0.1:{port}/")
+        browser.get(port if isinstance(port, str) else f"http://127.0.0.1:{port}/")
         self.paper = browser.find_element("id", "paper")
 
     def draw(self, *strokes, kind="mouse"):

@@ -53,6 +53,7 @@ function showMarks(marks, selected, boxesFor) {
   };
   $("seen").replaceChildren(...marks.map((mark, index) => makeTile(mark, index, marks.length, index === selected, select)));
   showBars(marks[selected], selected, marks.length);
+  dispatchEvent(new CustomEvent("mark", {detail: marks[selected]}));
   boxes = boxesFor(selected);
   drawOverlay();
 }
@@ -97,11 +98,15 @@ function greyLevels(image) {
 }
 
 function showBars(mark, index, count) {
-  const shares = classes.map((name) => [name, mark?.probabilities[name] ?? 0]);
-  if (shares.length > MAX_BARS) shares.sort((a, b) => b[1] - a[1]).splice(MAX_BARS);
   const part = classes.length > MAX_BARS ? `, the ${MAX_BARS} likeliest of ${classes.length}` : "";
   $("bars-title").textContent = (count > 1 ? `Probabilities of the ${mark.digit} (${index + 1} of ${count})` : "Probabilities") + part;
-  $("bars").replaceChildren(...shares.map(([name, share]) => makeBar(name, share, mark)));
+  $("bars").replaceChildren(...barsOf(mark));
+}
+
+function barsOf(mark) {
+  const shares = classes.map((name) => [name, mark?.probabilities[name] ?? 0]);
+  if (shares.length > MAX_BARS) shares.sort((a, b) => b[1] - a[1]).splice(MAX_BARS);
+  return shares.map(([name, share]) => makeBar(name, share, mark));
 }
 
 function makeBar(name, share, mark) {

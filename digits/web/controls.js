@@ -48,5 +48,5 @@ addEventListener("resize", drawOverlay);
 
 if (!digitsOnly) $("title").textContent = document.title = "Draw, and see what is read";
 const longest = Math.max(...classes.map((name) => name.length));
-$("bars").style.setProperty("--name", `${Math.max(1.2, 0.62 * longest)}em`);
+document.documentElement.style.setProperty("--name", `${Math.max(1.2, 0.62 * longest)}em`);
 sheetChanged();

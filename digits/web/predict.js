@@ -8,6 +8,12 @@ let request = null, timer = null;
 let unavailable = "";  // why nothing can be read for now, a sentence
 
 const predictSoon = (wait = SEND_DELAY) => { timer ??= setTimeout(predict, wait); };
+function predictAtOnce() {
+  if (timer === null) return;  // it has been read
+  clearTimeout(timer);
+  timer = setTimeout(predict);
+}
+
 const abandonRequest = () => request?.abort("abandoned");  // its answer would be about what was there before
 
 async function predict() {

@@ -7,13 +7,9 @@ they come, only from the service's own page or an allowed one.
 
 import asyncio
 import base64
-import hashlib
-import html
-import json
 import re
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -31,13 +27,13 @@ from digits.cli import UsageError
 from digits.reading import answers
 from digits.reading.image_file import PictureError
 from digits.web.batch_reader import BatchReader
+from digits.web.page import make_page
 
 MAX_BYTES = 10_000_000  # of a request's body
 RECEIVE_SECONDS = 10  # in which the body must have arrived
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-HEADERS = {  # of every answer; the policy allows no script and style but the page's own
-    "content-security-policy": "default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; "
-    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+HEADERS = {  # of every answer
+    "content-security-policy": "{policy}; connect-src 'self'; frame-ancestors 'none'",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -95,7 +91,8 @@ def make_app(model_path, hosts=(), origins=(), max_in_flight=64, on_quit=None):
     """
     origins = [origin.lower().rstrip("/") for origin in origins]
     pictures, in_flight = BatchReader(model_path), asyncio.Semaphore(max_in_flight)
-    page, headers = load_page(model.load(model_path).classes)
+    page, policy = make_page(model.load(model_path).classes)
+    headers = {name: value.format(policy=policy) for name, value in HEADERS.items()}
 
     @asynccontextmanager
     async def lifespan(app):
@@ -163,31 +160,8 @@ def make_app(model_path, hosts=(), origins=(), max_in_flight=64, on_quit=None):
     return Guard(app, hosts, origins, headers)
 
 
-def load_page(classes):
-    """Return (the page for these class names, the HEADERS with its hashes)."""
-    # Styles and scripts go into the page: all browsers check the hash of an inline text, but not that of another file.
-    parts = {"style": [], "script": []}
-
-    def inline(link):
-        kind = "style" if link["name"].endswith(".css") else "script"
-        text = Path(__file__).with_name(link["name"]).read_text("utf-8")
-        parts[kind].append(f"'sha256-{sha256(text)}'")
-        return f"<{kind}>{text}</{kind}>"
-
-    page = Path(__file__).with_name("page.html").read_text("utf-8")
-    page = re.sub(r'<link rel="stylesheet" href="(?P<name>[^"]+)">', inline, page)
-    page = re.sub(r'<script src="(?P<name>[^"]+)"></script>', inline, page)
-    page = page.replace('data-classes=""', f'data-classes="{html.escape(json.dumps(classes))}"')
-    sources = {"styles": " ".join(parts["style"]), "scripts": " ".join(parts["script"])}
-    return page, {name: value.format(**sources) for name, value in HEADERS.items()}
-
-
 def in_base64(image):
     return "" if image is None else base64.b64encode(image.tobytes()).decode()
-
-
-def sha256(text):
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 async def receive_body(request):

@@ -112,7 +112,9 @@ paper.addEventListener("pointermove", (event) => {
   sheetChanged();
 });
 paper.addEventListener("lostpointercapture", (event) => {
-  if (event.pointerId === pointer) pointer = pointerStroke = null;
+  if (event.pointerId !== pointer) return;
+  pointer = pointerStroke = null;
+  predictAtOnce();
 });
 
 paper.addEventListener("keydown", (event) => {
