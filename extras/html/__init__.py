@@ -112,10 +112,15 @@ def compare(run, expected, pixels):
 
 def compare_drawings(run, model_path, count=DRAWINGS):
     """Compare how a page and predict.py read drawings of real strokes; return how both agree. Raises RunError."""
-    script = """const [text, height, width] = arguments, start = performance.now();
+    script = """const [text, height, width] = arguments;
         const grey = {height, width, data: Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))};
+        const ms = [0, 1, 2].map(() => {
+            const start = performance.now();
+            read([grey, grey, grey], model);
+            return performance.now() - start;
+        });
         const reading = read([grey, grey, grey], model), digits = reading.digits.map((digit) => digit.confidence);
-        return {...reading, digits, ms: performance.now() - start}"""
+        return {...reading, digits, ms: Math.min(...ms)}"""
     same, differences, times = 0, [], {}
     for picture in drawings(count):
         found = run(script, _in_base64(picture), *picture.shape)

@@ -26,9 +26,12 @@ function foreground(picture) {
   return ink;
 }
 
-function withoutRepeats(picture) {
-  const grey = picture.slice(1).every(({data}) => data.every((value, place) => value === picture[0].data[place]));
-  return grey ? picture.slice(0, 1) : picture;
+// One channel of a grey picture, all of others.
+function withoutRepeats([first, ...others]) {
+  for (const {data} of others) {
+    for (let place = 0; place < data.length; place++) if (data[place] !== first.data[place]) return [first, ...others];
+  }
+  return [first];
 }
 
 function thumbnail(channels) {

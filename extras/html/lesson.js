@@ -55,7 +55,8 @@ function makeStep(title, sentence, canvas) {
 
 // All maps of an image beside and below each other.
 function mapsOf({height, width, channels, data}) {
-  const columns = channels === 1 ? 1 : 2 ** Math.ceil(Math.log2(4 * channels) / 2), rows = Math.ceil(channels / columns);
+  const wide = innerWidth > 600 ? 4 : 1, columns = channels === 1 ? 1 : 2 ** Math.ceil(Math.log2(wide * channels) / 2);
+  const rows = Math.ceil(channels / columns);
   const gap = width > 1 ? 1 : 0, largest = largestOf(data) || 1;
   const canvas = document.createElement("canvas");
   canvas.width = columns * (width + gap) - gap;
