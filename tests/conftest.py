@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import shutil
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -212,3 +213,20 @@ def chromium(tmp_path_factory):
     browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
     yield browser
     browser.quit()
+
+
+@pytest.fixture
+def axe(workplace):
+    """A function from a Page to what axe-core finds wrong with it."""
+    npm = shutil.which("npm")
+    found = npm and subprocess.run([npm, "install", "--prefix", ".", "axe-core@4"], capture_output=True).returncode == 0
+    if not found:
+        pytest.skip("no npm, or no registry, to get axe-core from")
+    library = (workplace / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+    def violations(page):
+        page.run(library)
+        script = "const done = arguments[0]; axe.run().then((found) => done(found.violations))"
+        return page.browser.execute_async_script(script)
+
+    return violations

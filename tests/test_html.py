@@ -14,7 +14,7 @@ from digits.reading import foreground, normalization, reader, segmentation
 from extras import drawing, export, html
 from tests.conftest import PROJECT
 from tests.firefox import firefox
-from tests.test_page import FOUR, SCRIBBLE, SIZES, THREE, TWO, Page
+from tests.test_page import FOUR, SCRIBBLE, SIZES, THREE, TWO, Page, show_in
 
 CLASSES = ["0", "1", '</script><b>"two"', "3"]
 
@@ -230,6 +230,17 @@ def test_the_fold_shows_what_each_layer_makes_of_the_digit(page, shipped):
             assert np.abs(maps.ravel() - output).max() < 0.02 * max(1, np.abs(maps).max())
     page.press("c")
     assert page.run(titles) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_axe_finds_nothing(page, axe, colours):
+    show_in(page, colours)
+    page.find("#inside summary").click()
+    page.draw(*FOUR, *TWO)
+    page.wait("42")
+    assert axe(page) == []
+    show_in(page, "")
 
 
 @pytest.mark.slow

@@ -203,7 +203,7 @@ function gaussian(sigma) {
   return weights.map((weight) => weight / sumOf(weights));
 }
 
-// The means of factor×factor pixels, rounded; fewer at the right and lower edge.
+// The means of factor×factor pixels, fewer at the right and lower edge; rounded as Pillow does, by a product of integers.
 function reduce({height, width, data}, factor) {
   if (factor === 1) return {height, width, data};
   const small = grid(Math.ceil(height / factor), Math.ceil(width / factor), data.constructor);
@@ -215,7 +215,7 @@ function reduce({height, width, data}, factor) {
         for (let column = x * factor; column < right; column++) sum += data[row * width + column];
       }
       const pixels = (bottom - y * factor) * (right - x * factor);
-      small.data[y * small.width + x] = Math.floor((sum + Math.floor(pixels / 2)) / pixels);
+      small.data[y * small.width + x] = Math.floor((sum + (pixels >> 1)) * Math.floor(2 ** 24 / pixels) / 2 ** 24);
     }
   }
   return small;
