@@ -68,21 +68,14 @@ def curves(history):
 def confusion_matrix(result):
     """The confusion matrix as a heat map; the colours show the share of each true class, in steps of ten."""
     names, matrix = list(map(shown, result["per_class"])), np.array(result["confusion_matrix"])
-    side = max(6, (0.55 if len(names) < MANY_CLASSES else 0.36) * len(names))
+    cell, size = (0.55, 8) if len(names) < MANY_CLASSES else (0.36, 6)  # side in inches, letters in points
+    side = max(6, cell * len(names))
     figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
     share = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     image = axis.imshow(np.maximum(share, 0.03), cmap="Blues", norm=LogNorm(0.03, 100))
     for row, column in zip(*np.nonzero(matrix), strict=True):
         colour = "white" if share[row, column] > 5 else "black"
-        axis.text(
-            column,
-            row,
-            f"{matrix[row, column]:,}",
-            ha="center",
-            va="center",
-            color=colour,
-            fontsize=8 if len(names) < 20 else 6,
-        )
+        axis.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=colour, fontsize=size)
     axis.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > LONG_NAME else 0)
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="predicted", ylabel="true")

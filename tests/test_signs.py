@@ -125,3 +125,12 @@ def test_a_model_with_other_classes_reads_no_signs(shipped, monkeypatch):
     monkeypatch.setattr(reader, "load", lambda path: letters)
     reading = reader.read(picture("43.65"), shipped)
     assert (reading.text, reading.number, len(reading.refused)) == ("edgf", "edgf", 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_line_of_specks_is_no_reason_for_a_warning():
+    noise = np.where(np.random.default_rng(2).random((28, 20)) < 0.1, 0, 255).astype(np.uint8)
+    upright_speck = noise.copy()
+    upright_speck[10:13, 10] = 0
+    for picture in (noise, upright_speck):
+        reader.segment(picture)

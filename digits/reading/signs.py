@@ -150,7 +150,7 @@ def _is_slash(pieces, boxes, piece, line):
     _, (upper, base) = _neighbours(boxes[piece], boxes[others])
     margin = MARGIN * (bottom - top)
     y, x = np.nonzero(pieces[top:bottom, left:right] == piece + 1)
-    slanted = 0.2 < (right - left) / (bottom - top) < 1
+    slanted = 0.2 < (right - left) / (bottom - top) < 1 and right - left > 1
     reaches = top + margin < upper and bottom - margin > base
     return slanted and reaches and np.corrcoef(x, y)[0, 1] < -0.95
 

@@ -9,6 +9,7 @@ const WHY_NO_CAMERA = {  // the browser's name of an error -> what to do
   NotFoundError: "No camera was found.",
   NotReadableError: "The camera cannot be used: another program may have it.",
 };
+const HIDDEN = "The camera is off because this tab was hidden.";
 let camera = null;  // the MediaStream while it is on
 
 async function startCamera() {
@@ -17,6 +18,7 @@ async function startCamera() {
   }
   const video = $("video");
   let stream = null;
+  $("camera").disabled = true;  // until it is on, or refused
   try {
     stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment", width: {ideal: 1280}}});
     video.srcObject = stream;
@@ -24,6 +26,8 @@ async function startCamera() {
   } catch (error) {
     stream?.getTracks().forEach((track) => track.stop());
     return void ($("notice").textContent = WHY_NO_CAMERA[error.name] ?? `The camera cannot be used: ${error.message}`);
+  } finally {
+    $("camera").disabled = false;
   }
   $("notice").textContent = "";
   camera = stream;
@@ -33,7 +37,7 @@ async function startCamera() {
   video.onresize();
   showReading(null);
   showAnswer("Show a number to the camera");
-  watch(stream);
+  document.hidden ? stopCamera(HIDDEN) : watch(stream);
 }
 
 // Turn the camera off; what was on the sheet before is there again. why: a sentence if nobody asked for it.
@@ -96,5 +100,5 @@ function takePhoto() {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) stopCamera("The camera is off because this tab was hidden.");
+  if (document.hidden) stopCamera(HIDDEN);
 });

@@ -94,7 +94,7 @@ function isSlash(pieces, boxes, piece, line) {
   if (!others.length) return false;
   const {upper, base} = neighbours(boxes[piece], others.map((other) => boxes[other])), margin = MARGIN * (bottom - top);
   const slant = (right - left) / (bottom - top), part = crop(pieces, boxes[piece]);
-  if (!(0.2 < slant && slant < 1 && top + margin < upper && bottom - margin > base)) return false;
+  if (!(0.2 < slant && slant < 1 && right - left > 1 && top + margin < upper && bottom - margin > base)) return false;
   const points = [...part.data.keys()].filter((place) => part.data[place] === piece + 1);
   return correlation(points.map((place) => place % part.width), points.map((place) => Math.floor(place / part.width))) < -0.95;
 }
