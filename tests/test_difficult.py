@@ -11,6 +11,7 @@ from digits.reading import reader
 from extras import difficult
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", difficult.KINDS)
 def test_kinds(kind, shipped):
     rng = np.random.default_rng(11)

@@ -50,7 +50,9 @@ def rows_of(path):
 
 
 @pytest.mark.parametrize("title", drawn.FORMS)
-@pytest.mark.parametrize("how", ["as drawn", "light blue, tilted, scanned at 200 dpi"])
+@pytest.mark.parametrize(
+    "how", ["as drawn", pytest.param("light blue, tilted, scanned at 200 dpi", marks=pytest.mark.slow)]
+)
 def test_every_field_is_proposed(title, how):
     picture, rng = drawn.blank(title), np.random.default_rng(0)
     if how != "as drawn":

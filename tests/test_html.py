@@ -99,6 +99,7 @@ def test_each_ported_step_does_what_its_original_does(page, name):
         assert np.abs(np.array(found["images"][piece]) - image.ravel().astype(int)).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_is_read_as_predict_reads_it(page, shipped, name):
     found, expected = ported(page, "return read(picture, model)", PICTURES[name]), reader.read(PICTURES[name], shipped)
@@ -175,6 +176,7 @@ def test_it_draws_and_reads_by_mouse_finger_and_keys(chromium, html_file, size):
     assert not page.find("#camera").is_displayed() and page.find("#inside summary").is_displayed()
 
 
+@pytest.mark.slow
 def test_the_answer_comes_at_once(page):
     page.run("""addEventListener("pointerup", () => { window.rested = performance.now(); });
         new MutationObserver(() => { window.answered = performance.now(); })

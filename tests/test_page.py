@@ -124,6 +124,7 @@ def test_a_three_is_read_while_it_is_drawn_and_the_keys_work(page):
     assert page.browser.find_elements("css selector", "#seen canvas") == []
 
 
+@pytest.mark.slow
 def test_the_answer_comes_as_soon_as_the_pen_rests(page):
     page.browser.execute_script("document.onpointerup = () => { window.rested = performance.now(); }")
     answers = "performance.getEntriesByType('resource').filter((entry) => entry.name.includes('predict'))"

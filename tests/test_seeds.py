@@ -8,6 +8,7 @@ from extras import seeds
 from tests.conftest import TINY, one_line
 
 
+@pytest.mark.slow
 def test_mean_and_deviation_over_seeds(small_folder, capsys):
     assert seeds.main(["--repeats", "2", "--data", str(small_folder), *TINY, "--epochs", "1"]) == 0
     row = capsys.readouterr().out.splitlines()[-1]

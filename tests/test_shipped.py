@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 
+import pytest
+
 import evaluate
 from digits import read
 from extras import handwriting as handwriting_script
@@ -34,6 +36,7 @@ def test_accuracy_and_calibration_are_as_stated(shipped, mnist_dir, monkeypatch,
     assert float(re.search(r"calibration error: ([\d.]+)%", out)[1]) <= 0.3
 
 
+@pytest.mark.slow
 def test_other_handwriting(shipped, handwriting, capsys):
     assert handwriting_script.main([str(handwriting), "--model", str(shipped)]) == 0
     out = capsys.readouterr().out

@@ -178,6 +178,7 @@ def test_killed_between_the_two_files(trained, small_folder, workplace, monkeypa
     assert description("small_cnn.previous.keras") == description(trained)
 
 
+@pytest.mark.slow
 def test_a_better_model_that_was_replaced_can_be_brought_back(small_folder, workplace, no_fit, capsys):
     """The line names its accuracy only where the test images are the same; the shipped model is kept for good."""
     assert train.main(run_of(small_folder)) == 0
@@ -347,6 +348,7 @@ def test_other_handwriting_without_mnist(monkeypatch, capsys, no_fit):
     assert description("handwriting_cnn.keras")["data"]["name"] == "handwriting"
 
 
+@pytest.mark.slow
 def test_real_mnist_in_one_epoch(mnist_dir, workplace, monkeypatch):
     """The whole chain on real images: IDX files, PNG folder, training, test."""
     monkeypatch.setenv("MNIST_DIR", str(mnist_dir))

@@ -104,6 +104,7 @@ def test_a_trial_that_falls_behind_is_ended_early(search, monkeypatch, capsys):
     assert "The best of 8 finished trials, of 10 started" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_interrupted_and_continued(search, monkeypatch, capsys):
     monkeypatch.setattr(training, "fit", Mock(side_effect=KeyboardInterrupt))
     assert search("--trials", "20") == 130
