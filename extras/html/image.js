@@ -70,11 +70,12 @@ function crop({width, data}, [top, left, bottom, right]) {
 function pad({height, width, data}, margin, edge = false) {
   const padded = grid(height + 2 * margin, width + 2 * margin, data.constructor);
   for (let y = 0; y < padded.height; y++) {
-    for (let x = 0; x < padded.width; x++) {
-      const [row, column] = [Math.min(Math.max(y - margin, 0), height - 1), Math.min(Math.max(x - margin, 0), width - 1)];
-      const inside = row === y - margin && column === x - margin;
-      if (edge || inside) padded.data[y * padded.width + x] = data[row * width + column];
-    }
+    const row = Math.min(Math.max(y - margin, 0), height - 1), start = y * padded.width;
+    if (!edge && row !== y - margin) continue;
+    padded.data.set(data.subarray(row * width, (row + 1) * width), start + margin);
+    if (!edge) continue;
+    padded.data.fill(data[row * width], start, start + margin);
+    padded.data.fill(data[(row + 1) * width - 1], start + margin + width, start + padded.width);
   }
   return padded;
 }
@@ -180,15 +181,16 @@ function distanceTransform({height, width, data}) {
 function filtered(image, weights) {
   const radius = (weights.length - 1) / 2, {height, width} = image;
   const along = ({data}, length, others, step, next) => {
-    const output = new Float32Array(data.length);
+    const output = new Float32Array(data.length), line = new Float64Array(length + 2 * radius);
     for (let other = 0; other < others; other++) {
+      for (let place = 0; place < line.length; place++) {
+        let at = place - radius;
+        while (at < 0 || at >= length) at = at < 0 ? -1 - at : 2 * length - 1 - at;
+        line[place] = data[other * next + at * step];
+      }
       for (let place = 0; place < length; place++) {
         let sum = 0;
-        for (let move = -radius; move <= radius; move++) {
-          let at = place + move;
-          while (at < 0 || at >= length) at = at < 0 ? -1 - at : 2 * length - 1 - at;
-          sum += weights[move + radius] * data[other * next + at * step];
-        }
+        for (let index = 0; index < weights.length; index++) sum += weights[index] * line[place + index];
         output[other * next + place * step] = sum;
       }
     }

@@ -17,18 +17,23 @@ async function ask({bitmap, bytes}) {
   return {status: 200, content};
 }
 
-// A canvas or ImageBitmap as uint8 grids of red, green and blue; transparent pixels become paper.
+// A canvas or ImageBitmap as uint8 grids of red, green and blue, or of grey; transparent pixels become paper.
 function pixelsOf(bitmap) {
   const canvas = scaled(bitmap, bitmap.width, bitmap.height), {width, height} = canvas;
-  const {data} = canvas.getContext("2d").getImageData(0, 0, width, height), paper = paperBehind(data);
-  return [0, 1, 2].map((channel) => {
-    const levels = grid(height, width, Uint8Array);
-    for (let place = 0, at = channel; place < levels.data.length; place++, at += 4) {
-      const opacity = data[4 * place + 3] / 255;
-      levels.data[place] = Math.round(data[at] * opacity + paper * (1 - opacity));
-    }
-    return levels;
-  });
+  const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+  const channels = [0, 1, 2].map(() => grid(height, width, Uint8Array)), [red, green, blue] = channels.map((channel) => channel.data);
+  let [grey, paper] = [true, null];
+  for (let place = 0, at = 0; place < red.length; place++, at += 4) {
+    red[place] = data[at];
+    green[place] = data[at + 1];
+    blue[place] = data[at + 2];
+    grey &&= data[at] === data[at + 1] && data[at] === data[at + 2];
+    if (data[at + 3] === 255) continue;
+    paper ??= paperBehind(data);
+    const opacity = data[at + 3] / 255;
+    for (const levels of [red, green, blue]) levels[place] = Math.round(levels[place] * opacity + paper * (1 - opacity));
+  }
+  return grey ? channels.slice(0, 1) : channels;
 }
 
 // White for dark ink, else black.

@@ -49,7 +49,8 @@ function paste(image, part, [top, left]) {
 // Shares of black on white above which a pixel is what the name says: {softEdge, faint, inked, clear}.
 function findLevels(smooth) {
   const clean = isClean(smooth), {height, width, data} = smooth, step = Math.max(1, Math.floor(shorterSide(smooth) / 100));
-  const values = sortedNumbers(data.filter((value) => value >= Math.fround(clean ? MIN_CONTRAST_CLEAN : MIN_CONTRAST)));
+  const least = Math.fround(clean ? MIN_CONTRAST_CLEAN : MIN_CONTRAST);
+  const values = sortedNumbers(selected(smooth, where(smooth, (value) => value >= least)));
   const minPixels = Math.min(9, data.length);
   if (values.length < minPixels) return {softEdge: 1, faint: 1, inked: 1, clear: 1};
   const darkest = values[values.length - minPixels];
@@ -60,8 +61,8 @@ function findLevels(smooth) {
     inked = mapped(inked, (value, place) => value && !atEdge.has(parts.data[place]) ? 1 : 0);
   }
   const apart = count(inked) > 0.002 * height * width;
-  const chosen = apart ? selected(smooth, inked) : data, least = 0.2 * largestOf(chosen);
-  let clear = otsuThreshold(chosen.filter((value) => value > Math.fround(least)));
+  const chosen = apart ? selected(smooth, inked) : data, some = Math.fround(0.2 * largestOf(chosen));
+  let clear = otsuThreshold(chosen.filter((value) => value > some));
   if (!apart) clear = Math.min(clear, 0.6 * largestOf(chosen));
   const [share, softEdge] = clean ? [0.2, 0.02] : [0.4, 0.1];
   return {softEdge: softEdge * darkest, faint: Math.max(noise, 0.2 * clear), inked: Math.max(noise, share * clear), clear};
