@@ -138,7 +138,7 @@ def check(path, settings, expected, pixels):
         return compare(expected, open_export(path), pixels, settings.int8)
     with html.open_page(path) as run:
         if run is None:
-            return "Not checked: for that, install Chromium with its chromedriver, and pip install selenium"
+            return "Not checked: that needs Chromium, its chromedriver, and selenium (pip install selenium)"
         images = html.compare(run, expected, pixels[..., 0])
         return f"{images}\n{html.compare_drawings(run, settings.model)}"
 

@@ -282,7 +282,10 @@ def test_export(shipped, small_folder, workplace, capsys, monkeypatch, chromium)
     assert (workplace / "m.html").stat().st_size < 700_000
     monkeypatch.setattr(html.shutil, "which", lambda program: None)
     assert export.main(argv) == 0
-    assert "Not checked: for that, install Chromium" in capsys.readouterr().out
+    assert "Not checked: that needs Chromium" in capsys.readouterr().out
+    monkeypatch.setattr(html.shutil, "which", lambda program: "/bin/false")  # a browser that does not start
+    assert export.main(argv) == 0
+    assert "Not checked: that needs Chromium" in capsys.readouterr().out
     monkeypatch.undo()
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(html, "layers_of", lambda network: [{"kind": "average"}] * 3)

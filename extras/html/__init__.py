@@ -73,27 +73,36 @@ def _layer(layer, is_first):
 def open_page(path):
     """Open an HTML file in headless Chromium; yield a function from script and arguments to what the script returns.
 
-    Yield None where there is no Chromium with its chromedriver, or no selenium.
+    Yield None where there is no Chromium with its chromedriver, or no selenium, or they cannot open it.
     """
+    with contextlib.ExitStack() as stack:
+        run = None
+        with contextlib.suppress(ModuleNotFoundError):
+            run = _start_browser(path.resolve().as_uri(), stack)
+        yield run
+
+
+def _start_browser(address, stack):
+    """Start Chromium, to be ended by an ExitStack; return its function as in open_page(), or None."""
+    from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
+
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
-    try:
-        from selenium import webdriver
-    except ModuleNotFoundError:
-        driver = None
     if not (program and driver):
-        yield None
-        return
+        return None
     options = webdriver.ChromeOptions()
     options.binary_location = program
     for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
         options.add_argument(flag)
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
     try:
-        browser.get(path.resolve().as_uri())
-        yield browser.execute_script
-    finally:
-        browser.quit()
+        browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+        stack.callback(browser.quit)
+        browser.get(address)
+    except WebDriverException:  # such as a driver of another version
+        return None
+    found = browser.execute_script("return typeof model")  # a confined Chromium may read no hidden folder
+    return browser.execute_script if found == "object" else None
 
 
 def compare(run, expected, pixels):
