@@ -24,7 +24,7 @@ import train
 from digits.data import mnist
 from digits.data.folders import write_png_folder
 from digits.data.handwriting import held_out_digits
-from extras import drawing, export, fetch
+from extras import drawing, export, fetch, html
 
 PROJECT = Path(__file__).parents[1]
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes, devices and signals are those of POSIX")
@@ -196,21 +196,14 @@ def video_of(picture, path):
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
     """A headless browser, whose camera sees a drawn 407; skipped where there is none."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("no Chromium with its chromedriver here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
+    pytest.importorskip("selenium.webdriver")
     video = tmp_path_factory.mktemp("video") / "407.y4m"
     ink = drawing.write("407", np.random.default_rng(2), 480, 640, 120, 10, gap=0.5, corner=(180, 130))
     video_of((240 - 200 * ink).astype(np.uint8), video)
     camera = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={video}")
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", *camera):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    browser = html.start_chromium(*camera)
+    if browser is None:
+        pytest.skip("no Chromium with its chromedriver here")
     yield browser
     browser.quit()
 

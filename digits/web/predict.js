@@ -49,6 +49,8 @@ function scaled(source, width, height) {
   return canvas;
 }
 
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+
 // Boxes are drawn over any picture that is shown, and over a drawing of several digits.
 function hasBoxes({digits, refused}, source) {
   return source === picture ? Boolean(picture.bitmap) : digits.length + refused.length > 1;

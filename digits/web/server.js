@@ -29,8 +29,7 @@ async function ask({bytes, bitmap}, type = "image/png") {
 }
 
 function encoded(canvas, type) {
-  const data = canvas.toDataURL(type, 0.92).split(",")[1];  // toBlob() may wait a second for the browser to be idle
-  return Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  return bytesOf(canvas.toDataURL(type, 0.92).split(",")[1]);  // toBlob() may wait a second for the browser to be idle
 }
 
 async function serverAnswers() {

@@ -32,8 +32,7 @@ from digits.web.page import make_page
 MAX_BYTES = 10_000_000  # of a request's body
 RECEIVE_SECONDS = 10  # in which the body must have arrived
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-HEADERS = {  # of every answer
-    "content-security-policy": "{policy}; connect-src 'self'; frame-ancestors 'none'",
+HEADERS = {  # of every answer, besides the policy of the page
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -92,7 +91,7 @@ def make_app(model_path, hosts=(), origins=(), max_in_flight=64, on_quit=None):
     origins = [origin.lower().rstrip("/") for origin in origins]
     pictures, in_flight = BatchReader(model_path), asyncio.Semaphore(max_in_flight)
     page, policy = make_page(model.load(model_path).classes)
-    headers = {name: value.format(policy=policy) for name, value in HEADERS.items()}
+    headers = HEADERS | {"content-security-policy": f"{policy}; connect-src 'self'; frame-ancestors 'none'"}
 
     @asynccontextmanager
     async def lifespan(app):

@@ -85,19 +85,12 @@ def open_page(path):
 
 def _start_browser(address, stack):
     """Start Chromium, to be ended by an ExitStack; return its function as in open_page(), or None."""
-    from selenium import webdriver
     from selenium.common.exceptions import WebDriverException
 
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not (program and driver):
-        return None
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(flag)
     try:
-        browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+        browser = start_chromium()
+        if browser is None:
+            return None
         stack.callback(browser.quit)
         browser.get(address)
     except WebDriverException:  # such as a driver of another version
@@ -106,10 +99,26 @@ def _start_browser(address, stack):
     return browser.execute_script if found == "object" else None
 
 
+def start_chromium(*flags):
+    """Start headless Chromium and return its Selenium driver, which keeps the console; None if it is not installed."""
+    from selenium import webdriver
+
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (program and driver):
+        return None
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", *flags):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options, webdriver.ChromeService(driver))
+
+
 def compare(run, expected, pixels):
     """Compare a page with the expected probabilities, n×classes, of images, n×28×28; return how both agree."""
     script = """return arguments[0].map((image) => Array.from(
-        run(model.layers, Uint8Array.from(atob(image), (letter) => letter.charCodeAt(0))).at(-1).data))"""
+        run(model.layers, bytesOf(image)).at(-1).data))"""
     images = [_in_base64(image) for image in pixels]
     found = [run(script, images[start : start + AT_ONCE]) for start in range(0, len(images), AT_ONCE)]
     found = np.concatenate([np.array(part) for part in found])
@@ -123,7 +132,7 @@ def compare(run, expected, pixels):
 def compare_drawings(run, model_path):
     """Compare how a page and predict.py read drawings of real strokes; return how both agree. Raises RunError."""
     script = """const [text, height, width] = arguments;
-        const grey = {height, width, data: Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))};
+        const grey = {height, width, data: bytesOf(text)};
         const ms = [0, 1, 2].map(() => {
             const start = performance.now();
             read([grey, grey, grey], model);

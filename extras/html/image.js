@@ -47,6 +47,9 @@ function roundHalfToEven(value) {
   return rest < 0.5 || (rest === 0.5 && below % 2 === 0) ? below : below + 1;
 }
 
+// As Pillow makes grey of a colour.
+const greyOf = (red, green, blue) => (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16;
+
 // Every step-th row and column.
 function sparse({height, width, data}, step) {
   const rows = Math.ceil(height / step), columns = Math.ceil(width / step);

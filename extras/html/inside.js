@@ -40,7 +40,7 @@ function pixelsOf(bitmap) {
 function paperBehind(data) {
   let [light, opaque] = [0, 0];
   for (let at = 0; at < data.length; at += 4) {
-    light += ((19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 32768) >> 16) * data[at + 3];
+    light += greyOf(data[at], data[at + 1], data[at + 2]) * data[at + 3];
     opaque += data[at + 3];
   }
   return light < 128 * opaque ? 255 : 0;
@@ -48,12 +48,14 @@ function paperBehind(data) {
 
 // Whether a picture has a shadow, a table around the paper or printed lines, with which reading/ copes and this page does not.
 function needsMore(pixels, {digits}) {
-  if (unevenGround(pixels)) return true;
-  const {width, height} = pixels[0], far = 0.6 * Math.max(width, height);
-  const lines = boxesOfLabels(label(where(foreground(pixels), (value) => value > 0.2)))
+  const factor = factorTo(WORKING_PIXELS, pixels), small = reduced(pixels, factor);
+  if (unevenGround(small)) return true;
+  const {width, height} = small[0], far = 0.6 * Math.max(width, height);
+  const lines = boxesOfLabels(label(where(foreground(small), (value) => value > 0.2)))
     .filter(([top, left, bottom, right]) => Math.max(bottom - top, right - left) > far);
-  return lines.some(([top, left, bottom, right]) => !digits.some(({box: [x, y, w, h]}) => (
-    x <= left && y <= top && x + w >= right && y + h >= bottom)));
+  const inPicture = (box) => box.map((side) => side * factor);
+  return lines.map(inPicture).some(([top, left, bottom, right]) => !digits.some(({box: [x, y, w, h]}) => (
+    x <= left && y <= top && x + w >= right - factor && y + h >= bottom - factor)));
 }
 
 $("camera").hidden = true;  // frames have shadows; draw.py reads them

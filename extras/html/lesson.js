@@ -30,8 +30,7 @@ function stepsInside(pixels) {
 
 function drawInside() {
   if (!insideMark || !$("inside").open) return;
-  const pixels = Uint8Array.from(atob(insideMark.image), (letter) => letter.charCodeAt(0));
-  $("steps").replaceChildren(...stepsInside(pixels).map(([title, sentence, image]) => makeStep(title, sentence, mapsOf(image))));
+  $("steps").replaceChildren(...stepsInside(bytesOf(insideMark.image)).map(([title, sentence, image]) => makeStep(title, sentence, mapsOf(image))));
   const outputs = makeStep("Outputs", `A weighted sum of these numbers for each of ${classes.length} classes, turned into probabilities.`, null);
   const bars = document.createElement("ol");
   bars.className = "bars outputs";

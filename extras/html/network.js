@@ -3,8 +3,7 @@
 
 // The float32 values of float16 numbers in base64, little-endian.
 function halfFloats(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const halves = new Uint16Array(bytes.buffer), values = new Float32Array(halves.length);
+  const halves = new Uint16Array(bytesOf(text).buffer), values = new Float32Array(halves.length);
   for (let index = 0; index < halves.length; index++) {
     const half = halves[index], exponent = half >> 10 & 31, fraction = half & 1023;
     const size = exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction;

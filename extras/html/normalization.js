@@ -58,7 +58,7 @@ function fit(image, side) {
 // The object in a picture as {image, box: [x, y, width, height]}, made the way Fashion-MNIST was; null if there is none.
 function resizeWhole(picture) {
   const [red, green, blue] = [0, 1, 2].map((channel) => (picture[channel] ?? picture[0]).data);
-  const grey = mapped(picture[0], (_, place) => (19595 * red[place] + 38470 * green[place] + 7471 * blue[place] + 32768) >> 16);
+  const grey = mapped(picture[0], (_, place) => greyOf(red[place], green[place], blue[place]));
   const {height, width, data} = grey, edges = [];
   for (let x = 0; x < width; x++) edges.push(data[x], data[(height - 1) * width + x]);
   for (let y = 0; y < height; y++) edges.push(data[y * width], data[y * width + width - 1]);

@@ -92,15 +92,18 @@ function read(picture, model) {
 
 // The candidates of a picture, and the factor by which it was reduced to find them: less if the writing is small.
 function candidatesOf(picture, segment) {
-  const factorTo = (pixels) => Math.max(1, roundHalfToEven(Math.sqrt(picture[0].height * picture[0].width / pixels)));
-  const reduced = (factor) => picture.map((channel) => reduce(channel, factor));
-  const factor = factorTo(WORKING_PIXELS);
-  if (!segment) return {candidates: wholeCandidates(reduced(factor)), factor};
-  const candidates = candidatesIn(preprocess(reduced(factor)));
+  const factor = factorTo(WORKING_PIXELS, picture), small = reduced(picture, factor);
+  if (!segment) return {candidates: wholeCandidates(small), factor};
+  const candidates = candidatesIn(preprocess(small));
   const heights = candidates.filter(({sign}) => sign === undefined).map(({box}) => box[3]);
   if (factor === 1 || (heights.length && percentile(heights, 50) >= SMALL_WRITING)) return {candidates, factor};
-  return {candidates: candidatesIn(preprocess(reduced(factorTo(FINE_PIXELS)))), factor: factorTo(FINE_PIXELS)};
+  const fine = factorTo(FINE_PIXELS, picture);
+  return {candidates: candidatesIn(preprocess(reduced(picture, fine))), factor: fine};
 }
+
+// The factor that reduces a picture to about so many pixels, and a picture reduced by a factor.
+const factorTo = (pixels, [{height, width}]) => Math.max(1, roundHalfToEven(Math.sqrt(height * width / pixels)));
+const reduced = (picture, factor) => picture.map((channel) => reduce(channel, factor));
 
 function wholeCandidates(picture) {
   const found = resizeWhole(picture);
@@ -110,8 +113,11 @@ function wholeCandidates(picture) {
 const inBase64 = (bytes) => btoa(String.fromCharCode(...bytes));
 
 function reading(marks, found, [width, height], {classes}) {
-  const empty = {prediction: null, confidence: 0, probabilities: Object.fromEntries(classes.map((name) => [name, 0])), is_digit: false, digit_score: 0, box: null, number: "", text: "", digits: [], refused: [], image: ""};
-  if (!marks.length) return empty;
+  if (!marks.length) {
+    const probabilities = Object.fromEntries(classes.map((name) => [name, 0]));
+    const nothing = {prediction: null, confidence: 0, probabilities, is_digit: false, digit_score: 0, box: null, image: ""};
+    return {...nothing, number: "", text: "", digits: [], refused: []};
+  }
   const digits = found.filter(({isDigit}) => isDigit), lines = [...new Set(digits.map(({line}) => line))];
   const others = found.filter(({isDigit, line}) => !isDigit && lines.includes(line)), knowsSigns = classes.every((name) => /^\d+$/.test(name));
   const signs = others.filter(({sign}) => sign && knowsSigns), refused = others.filter(({sign}) => !(sign && knowsSigns));
